@@ -1,0 +1,93 @@
+"""Samplers: from noise to a picture by repeated estimates of the clean one.
+
+They see a function (x_t, t) -> x0 and a noise law; they know no network, caption, guidance or device. Each is a
+generator that yields every state, so that progress, previews and early stops belong to the caller.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from minimagen.diffusion.gaussian import alpha_sigma
+from minimagen.diffusion.guidance import DenoiseFn
+from minimagen.diffusion.schedule import NoiseSchedule
+from minimagen.shapes import Images, PerSample
+
+NoiseFn = Callable[[int], Images]
+"""Standard normal noise for the given step, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerState:
+    """A point on the way from noise to picture."""
+
+    step: int
+    """Steps done, from 1."""
+    num_steps: int
+    xt: Images
+    """The picture after the step; the sample itself after the last one."""
+    x0: Images
+    """The estimate of the clean picture that the step used, in [-1, 1]."""
+
+
+def _times(num_steps: int, xt: Images) -> list[PerSample]:
+    grid = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(torch.float32)
+    return [time.to(xt.device).expand(len(xt)) for time in grid]
+
+
+def ddpm_step(xt: Images, x0: Images, log_snr_t: PerSample, log_snr_s: PerSample, noise: Images) -> Images:
+    """x_s ~ q(x_s | x_t, x0), the posterior with its own (small) variance (DDPM, Ho et al. 2020, eqs. 6 and 7; in the
+    continuous form of VDM, Kingma et al. 2021, eq. 25)."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(log_snr_t), alpha_sigma(log_snr_s)
+    ratio = alpha_t / alpha_s
+    variance_ts = -torch.expm1(log_snr_t - log_snr_s)[:, None, None, None] * sigma_t**2
+    mean = ratio * (sigma_s / sigma_t) ** 2 * xt + alpha_s * variance_ts / sigma_t**2 * x0
+    return mean + variance_ts.sqrt() * sigma_s / sigma_t * noise
+
+
+def sample_ddpm(
+    denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int, noise_of: NoiseFn
+) -> Iterator[SamplerState]:
+    """Ancestral sampling on ``num_steps`` equal steps of time; the last state is the last estimate, without noise."""
+    times = _times(num_steps, xt)
+    for step in range(num_steps):
+        x0 = denoise(xt, times[step])
+        if step == num_steps - 1:
+            xt = x0
+        else:
+            log_snr_t, log_snr_s = schedule.log_snr(times[step]), schedule.log_snr(times[step + 1])
+            xt = ddpm_step(xt, x0, log_snr_t, log_snr_s, noise_of(step))
+        yield SamplerState(step + 1, num_steps, xt, x0)
+
+
+def dpmpp_step(xt: Images, data: Images, log_snr_t: PerSample, log_snr_s: PerSample) -> Images:
+    """x_s = (sigma_s / sigma_t) x_t - alpha_s (exp(-h) - 1) D, h = (log_snr_s - log_snr_t) / 2 (DPM-Solver++, Lu et al.
+    2022, eq. 9 with its first-order term); D = x0 makes it DDIM."""
+    (_, sigma_t), (alpha_s, sigma_s) = alpha_sigma(log_snr_t), alpha_sigma(log_snr_s)
+    step = 0.5 * (log_snr_s - log_snr_t)[:, None, None, None]
+    return sigma_s / sigma_t * xt - alpha_s * torch.expm1(-step) * data
+
+
+def sample_dpmpp_2m(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int) -> Iterator[SamplerState]:
+    """DPM-Solver++(2M) (Lu et al. 2022, alg. 2): second order from the previous estimate, first order at both ends."""
+    times = _times(num_steps, xt)
+    previous: tuple[Images, PerSample] | None = None
+    for step in range(num_steps):
+        log_snr_t, log_snr_s = schedule.log_snr(times[step]), schedule.log_snr(times[step + 1])
+        x0 = denoise(xt, times[step])
+        if step == num_steps - 1:
+            xt = x0
+        else:
+            data = x0 if previous is None else _extrapolate(x0, log_snr_t, log_snr_s, *previous)
+            xt = dpmpp_step(xt, data, log_snr_t, log_snr_s)
+        previous = (x0, log_snr_t)
+        yield SamplerState(step + 1, num_steps, xt, x0)
+
+
+def _extrapolate(
+    x0: Images, log_snr_t: PerSample, log_snr_s: PerSample, last_x0: Images, last_log_snr: PerSample
+) -> Images:
+    """D = (1 + 1/(2r)) x0_t - 1/(2r) x0_last with r = h_last / h (Lu et al. 2022, alg. 2, line 7)."""
+    ratio = ((log_snr_t - last_log_snr) / (log_snr_s - log_snr_t))[:, None, None, None]
+    return x0 + (x0 - last_x0) / (2.0 * ratio)

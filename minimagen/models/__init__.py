@@ -1,0 +1,1 @@
+"""Networks: tensors and conditioning in, tensors out. They know no data, no noise law, no device."""

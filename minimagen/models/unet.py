@@ -1,0 +1,279 @@
+"""The U-Net of a cascade stage: a noisy picture, its time and a caption in, a prediction of the picture's shape out.
+
+Does not know what it predicts (noise, picture or velocity), how noise is added, or where captions come from.
+Structure: Imagen (Saharia et al. 2022, appendix B) as MinImagen has it, whose parameter counts it reproduces.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, reduce
+from torch import nn
+
+from minimagen.config import UNetConfig
+from minimagen.models.attention import CrossAttention, TransformerBlock
+from minimagen.models.layers import CrossEmbed, Downsample, ResnetBlock, SinusoidalEmbedding, Upsample, Widen
+from minimagen.shapes import (
+    FeatureMap,
+    Images,
+    SampleMask,
+    TextEmbeds,
+    TextMask,
+    Timesteps,
+    TokenMask,
+    Tokens,
+    Vectors,
+)
+
+NUM_TIME_TOKENS = 2
+CHANNELS = 3
+SKIP_SCALE = 2**-0.5
+
+
+class TimeConditioner(nn.Module):
+    """Turns a diffusion time into a vector for every block and into tokens beside the caption's."""
+
+    def __init__(self, dim: int, *, time_dim: int, cond_dim: int) -> None:
+        super().__init__()
+        self.to_hidden = nn.Sequential(SinusoidalEmbedding(dim), nn.Linear(dim, time_dim), nn.SiLU())
+        self.to_vector = nn.Linear(time_dim, time_dim)
+        self.to_tokens = nn.Linear(time_dim, cond_dim * NUM_TIME_TOKENS)
+
+    def forward(self, t: Timesteps) -> tuple[Vectors, Tokens]:
+        hidden = self.to_hidden(t)
+        return self.to_vector(hidden), rearrange(self.to_tokens(hidden), "b (n c) -> b n c", n=NUM_TIME_TOKENS)
+
+
+class TextConditioner(nn.Module):
+    """Turns an encoded caption into tokens and a pooled vector; a dropped caption becomes learned null tokens."""
+
+    def __init__(self, text_dim: int, *, time_dim: int, cond_dim: int, num_null_tokens: int) -> None:
+        super().__init__()
+        self.to_tokens = nn.Linear(text_dim, cond_dim)
+        self.null_tokens = nn.Parameter(torch.randn(num_null_tokens, cond_dim))
+        self.null_vector = nn.Parameter(torch.randn(time_dim))
+        self.to_vector = nn.Sequential(
+            nn.LayerNorm(cond_dim), nn.Linear(cond_dim, time_dim), nn.SiLU(), nn.Linear(time_dim, time_dim)
+        )
+
+    def forward(
+        self, text_embeds: TextEmbeds, text_mask: TextMask, is_dropped: SampleMask | None
+    ) -> tuple[Vectors, Tokens, TokenMask]:
+        tokens, mask = self.to_tokens(text_embeds), text_mask
+        if is_dropped is not None:
+            tokens, mask = self._replace_dropped(tokens, mask, is_dropped)
+        weight = mask.to(tokens.dtype) / reduce(mask, "b n -> b 1", "sum").clamp(min=1)
+        vector = self.to_vector(torch.einsum("bnc,bn->bc", tokens, weight))
+        if is_dropped is not None:
+            vector = torch.where(is_dropped[:, None], self.null_vector.to(vector.dtype), vector)
+        return vector, tokens, mask
+
+    def _replace_dropped(self, tokens: Tokens, mask: TokenMask, is_dropped: SampleMask) -> tuple[Tokens, TokenMask]:
+        num_null, num_text = len(self.null_tokens), tokens.shape[1]
+        length = max(num_null, num_text)
+        tokens = nn.functional.pad(tokens, (0, 0, 0, length - num_text))
+        mask = nn.functional.pad(mask, (0, length - num_text), value=False)
+        null_tokens = nn.functional.pad(self.null_tokens, (0, 0, 0, length - num_null)).to(tokens.dtype)
+        null_mask = torch.arange(length, device=mask.device) < num_null
+        return (
+            torch.where(is_dropped[:, None, None], null_tokens, tokens),
+            torch.where(is_dropped[:, None], null_mask, mask),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """Widths and parts of one resolution of the U-Net.
+
+    A memory-efficient level halves the resolution first and works at its output width, the other works at its input
+    width and halves last.
+    """
+
+    dim_in: int
+    dim_out: int
+    num_blocks: int
+    has_attention: bool
+    has_cross_attention: bool
+    is_memory_efficient: bool
+    is_last: bool
+
+    @property
+    def width(self) -> int:
+        """Channels of the level's blocks on the way down, and of its skips."""
+        return self.dim_out if self.is_memory_efficient else self.dim_in
+
+
+def plan_levels(config: UNetConfig) -> list[LevelPlan]:
+    """Returns the levels of a U-Net, full resolution first."""
+    widths = [config.dim, *(config.dim * mult for mult in config.dim_mults)]
+    return [
+        LevelPlan(
+            dim_in=widths[level],
+            dim_out=widths[level + 1],
+            num_blocks=config.num_resnet_blocks[level],
+            has_attention=config.layer_attns[level],
+            has_cross_attention=config.layer_cross_attns[level],
+            is_memory_efficient=config.memory_efficient,
+            is_last=level == len(config.dim_mults) - 1,
+        )
+        for level in range(len(config.dim_mults))
+    ]
+
+
+class BlockFactory:
+    """Builds the parts that share a network's conditioning widths."""
+
+    def __init__(self, config: UNetConfig, *, time_dim: int, cond_dim: int) -> None:
+        self._config = config
+        self._time_dim = time_dim
+        self._cond_dim = cond_dim
+
+    def block(self, channels_in: int, channels_out: int, *, has_cross_attention: bool = False) -> ResnetBlock:
+        """Returns a residual block."""
+        config = self._config
+        cross = None
+        if has_cross_attention:
+            cross = CrossAttention(
+                channels_out, context_dim=self._cond_dim, num_heads=config.attn_heads, head_dim=config.attn_head_dim
+            )
+        return ResnetBlock(
+            channels_in, channels_out, time_dim=self._time_dim, cross_attention=cross, dropout=config.dropout
+        )
+
+    def attention(self, width: int, *, is_present: bool) -> nn.Module:
+        """Returns a transformer block, or the identity."""
+        if not is_present:
+            return nn.Identity()
+        return TransformerBlock(width, num_heads=self._config.attn_heads, head_dim=self._config.attn_head_dim)
+
+
+class DownLevel(nn.Module):
+    """One level on the way down; returns its output and its skips, one per block and one after attention."""
+
+    def __init__(self, plan: LevelPlan, factory: BlockFactory) -> None:
+        super().__init__()
+        width = plan.width
+        self.before = Downsample(plan.dim_in, plan.dim_out) if plan.is_memory_efficient else nn.Identity()
+        self.first = factory.block(width, width, has_cross_attention=plan.has_cross_attention)
+        self.blocks = nn.ModuleList(factory.block(width, width) for _ in range(plan.num_blocks))
+        self.attention = factory.attention(width, is_present=plan.has_attention)
+        self.after: nn.Module = nn.Identity()
+        if not plan.is_memory_efficient:
+            self.after = (Widen if plan.is_last else Downsample)(plan.dim_in, plan.dim_out)
+
+    def forward(
+        self, x: FeatureMap, time: Vectors, tokens: Tokens, mask: TokenMask
+    ) -> tuple[FeatureMap, list[FeatureMap]]:
+        skips: list[FeatureMap] = []
+        x = self.first(self.before(x), time, tokens, mask)
+        for block in self.blocks:
+            x = block(x, time)
+            skips.append(x)
+        x = self.attention(x)
+        skips.append(x)
+        return self.after(x), skips
+
+
+class UpLevel(nn.Module):
+    """One level on the way up; takes the skips of its twin, last first, scaled by 1/sqrt 2 (Imagen, appendix B.1)."""
+
+    def __init__(self, plan: LevelPlan, factory: BlockFactory, *, is_full_resolution: bool) -> None:
+        super().__init__()
+        width, joined = plan.dim_out, plan.dim_out + plan.width
+        self.first = factory.block(joined, width, has_cross_attention=plan.has_cross_attention)
+        self.blocks = nn.ModuleList(factory.block(joined, width) for _ in range(plan.num_blocks))
+        self.attention = factory.attention(width, is_present=plan.has_attention)
+        keeps_resolution = is_full_resolution and not plan.is_memory_efficient
+        self.after = nn.Identity() if keeps_resolution else Upsample(plan.dim_out, plan.dim_in)
+
+    def forward(
+        self, x: FeatureMap, skips: list[FeatureMap], time: Vectors, tokens: Tokens, mask: TokenMask
+    ) -> FeatureMap:
+        x = self.first(torch.cat((x, skips.pop() * SKIP_SCALE), dim=1), time, tokens, mask)
+        for block in self.blocks:
+            x = block(torch.cat((x, skips.pop() * SKIP_SCALE), dim=1), time)
+        return self.after(self.attention(x))
+
+
+class UNet(nn.Module):
+    """The network of one stage. A super-resolution stage also sees a low-resolution picture and how noisy that is.
+
+    Args:
+        text_dim: width of the encoded captions.
+        has_low_res: whether it is a super-resolution stage.
+    """
+
+    def __init__(self, config: UNetConfig, *, text_dim: int, has_low_res: bool) -> None:
+        super().__init__()
+        dim, cond_dim = config.dim, config.cond_dim or config.dim
+        time_dim = dim * (8 if has_low_res else 4)
+        factory = BlockFactory(config, time_dim=time_dim, cond_dim=cond_dim)
+        levels = plan_levels(config)
+        self.time = TimeConditioner(dim, time_dim=time_dim, cond_dim=cond_dim)
+        self.low_res_time = TimeConditioner(dim, time_dim=time_dim, cond_dim=cond_dim) if has_low_res else None
+        self.text = TextConditioner(
+            text_dim, time_dim=time_dim, cond_dim=cond_dim, num_null_tokens=config.num_null_tokens
+        )
+        self.norm_tokens = nn.LayerNorm(cond_dim)
+        self.first = CrossEmbed(CHANNELS * (2 if has_low_res else 1), dim, config.init_kernel_sizes)
+        self.downs = nn.ModuleList(DownLevel(plan, factory) for plan in levels)
+        width = levels[-1].dim_out
+        self.middle1 = factory.block(width, width, has_cross_attention=True)
+        self.middle_attention = factory.attention(width, is_present=config.attend_at_middle)
+        self.middle2 = factory.block(width, width, has_cross_attention=True)
+        self.ups = nn.ModuleList(
+            UpLevel(plan, factory, is_full_resolution=level == 0) for level, plan in reversed(list(enumerate(levels)))
+        )
+        self.has_final_skip = config.final_skip
+        self.last_block = factory.block(dim * 2 if config.final_skip else dim, dim)
+        self.last = nn.Conv2d(dim, CHANNELS, 3, padding=1)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        xt: Images,
+        t: Timesteps,
+        *,
+        text_embeds: TextEmbeds,
+        text_mask: TextMask,
+        is_dropped: SampleMask | None = None,
+        low_res: Images | None = None,
+        low_res_level: Timesteps | None = None,
+    ) -> Images:
+        """Predicts the target that it was trained on from a noisy picture.
+
+        Args:
+            is_dropped: samples whose caption is replaced by the null tokens; None drops none.
+            low_res: the low-resolution picture at this stage's size, noised to ``low_res_level``.
+        """
+        time, tokens, mask = self._condition(t, text_embeds, text_mask, is_dropped, low_res_level)
+        x = first = self.first(xt if low_res is None else torch.cat((xt, low_res), dim=1))
+        skips: list[list[FeatureMap]] = []
+        for down in self.downs:
+            x, level_skips = down(x, time, tokens, mask)
+            skips.append(level_skips)
+        x = self.middle1(x, time, tokens, mask)
+        x = self.middle2(self.middle_attention(x), time, tokens, mask)
+        for up in self.ups:
+            x = up(x, skips.pop(), time, tokens, mask)
+        if self.has_final_skip:
+            x = torch.cat((x, first * SKIP_SCALE), dim=1)
+        return self.last(self.last_block(x, time))
+
+    def _condition(
+        self,
+        t: Timesteps,
+        text_embeds: TextEmbeds,
+        text_mask: TextMask,
+        is_dropped: SampleMask | None,
+        low_res_level: Timesteps | None,
+    ) -> tuple[Vectors, Tokens, TokenMask]:
+        vector, time_tokens = self.time(t)
+        if self.low_res_time is not None and low_res_level is not None:
+            low_res_vector, low_res_tokens = self.low_res_time(low_res_level)
+            vector, time_tokens = vector + low_res_vector, torch.cat((time_tokens, low_res_tokens), dim=1)
+        text_vector, text_tokens, mask = self.text(text_embeds, text_mask, is_dropped)
+        tokens = self.norm_tokens(torch.cat((time_tokens, text_tokens), dim=1))
+        mask = nn.functional.pad(mask, (time_tokens.shape[1], 0), value=True)
+        return vector + text_vector, tokens, mask
