@@ -1,0 +1,1 @@
+"""How good a cascade is, measured on data it has not seen."""
