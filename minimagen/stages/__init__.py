@@ -1,0 +1,1 @@
+"""The stages of the pipeline: each reads its section of the parameters, builds, calls and writes."""
