@@ -20,7 +20,7 @@ class ImageRules(Section):
     max_pixels: int = Field(ge=1)
     """Width times height in the file's header, at most: checked before anything is decoded."""
     min_std: float = Field(ge=0.0)
-    """Standard deviation over all pixels and channels (0..255) below which a picture counts as a flat placeholder."""
+    """A picture counts as a flat placeholder if no channel has this standard deviation (0..255); 0 accepts all."""
     animated: Literal["first_frame", "reject"]
     """What happens to a file of several frames."""
     background: tuple[int, int, int] = (255, 255, 255)

@@ -138,8 +138,6 @@ class UNetSection(Section):
     """Side of the pictures it makes, px."""
     low_res_size: int | None
     """Side of the pictures it starts from, px; null for a base U-Net."""
-    init_from: str | None
-    """null, or where the first weights come from: a DVC revision or a registry alias."""
     unet: UNetConfig
     diffusion: DiffusionConfig
     training: TrainingConfig

@@ -144,8 +144,11 @@ def _decode(image: Image.Image, rules: ImageRules) -> tuple[Image.Image, tuple[i
     image.draft("RGB", (2 * rules.store_size, 2 * rules.store_size))  # lets libjpeg shrink a big JPEG while decoding
     image.load()
     was_turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
-    upright = _flatten(ImageOps.exif_transpose(image), rules.background)
-    return _shrink(upright, rules.store_size), (height, width) if was_turned else (width, height)
+    ImageOps.exif_transpose(image, in_place=True)
+    return _shrink(_flatten(image, rules.background), rules.store_size), (height, width) if was_turned else (
+        width,
+        height,
+    )
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -1,0 +1,1 @@
+"""From shards to batches: curation, cropping, and captioned pictures in memory."""

@@ -1,0 +1,66 @@
+"""Manifests: what a finished folder of shards holds, and which parameters shaped it.
+
+The last file a data stage writes; a folder without one is unfinished. No clock, host or run is in it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from minimagen.files import canonical_json, sha256_bytes, write_json
+from minimagen.shards import FORMAT_VERSION, ShardFile
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a folder of shards holds and which parameters shaped it."""
+
+    name: str
+    params: dict[str, object]
+    counts: dict[str, int]
+    """Flat: "stored", "pending", "rejected/<reason>", ...; the curated one also "train", "<source>/train", ..."""
+    licenses: dict[str, str]
+    """Licence of each source."""
+    cleaner_version: str
+    shards: tuple[ShardFile, ...]
+
+    @property
+    def data_sha256(self) -> str:
+        """One hash of every shard's content and order."""
+        return sha256_bytes(canonical_json([[shard.file, shard.sha256] for shard in self.shards]).encode())
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes ``manifest.json``, the last file of a finished stage."""
+    write_json(
+        folder / "manifest.json", {"version": FORMAT_VERSION, "data_sha256": manifest.data_sha256} | asdict(manifest)
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads ``manifest.json``.
+
+    Raises:
+        ValueError: it is missing (the stage has not finished), damaged, or of another format version.
+    """
+    path = folder / "manifest.json"
+    try:
+        record: dict[str, object] = json.loads(path.read_bytes())
+        version, expected_hash = record.pop("version"), record.pop("data_sha256")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
+        manifest = _manifest_of(record)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file: the stage that writes {folder} has not finished") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a manifest: {error!r}") from error
+    if manifest.data_sha256 != expected_hash:
+        raise ValueError(f"{path}: data_sha256 does not fit its shards: the file was changed")
+    return manifest
+
+
+def _manifest_of(record: dict[str, object]) -> Manifest:
+    shards = record.pop("shards")
+    if not isinstance(shards, list):
+        raise TypeError("shards is not a list")
+    return Manifest(**record, shards=tuple(ShardFile(**shard) for shard in shards))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,144 @@
+"""Stage ingest: reads one source into data/raw/<source>/, every row stored or rejected with a reason.
+
+Which shards there are and what they hold is the source's business; what is done already is not done again.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimagen.config import Params, Section
+from minimagen.files import write_json
+from minimagen.manifest import Manifest, read_manifest, write_manifest
+from minimagen.shards import (
+    ShardJob,
+    ShardReport,
+    count_rows,
+    failures_path,
+    find_report,
+    read_shard_file,
+    remove_unplanned,
+)
+from minimagen.sources import folder, scenes
+from minimagen.sources.captions import CLEANER_VERSION
+from minimagen.stages.pool import map_jobs, num_processes_from_environment
+
+OUT = Path("data/raw")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSource:
+    """The jobs of a source, what runs them, and what the manifest says of it."""
+
+    jobs: list[ShardJob]
+    run: Callable[[ShardJob], ShardReport]
+    config: Section
+    license: str
+
+
+def plan_source(params: Params, source: str, root: Path = Path()) -> PlannedSource:
+    """Plans one source of the parameters; a flow maps the same jobs.
+
+    Raises:
+        ConfigError: what the source reads is missing or cannot be understood.
+    """
+    reads, out, config = root / params.sources[source], root / OUT / source, params.ingest
+    if source == scenes.SOURCE and config.scenes is not None:
+        jobs = scenes.plan(config.scenes, reads=reads, snapshot=config.snapshot)
+        return PlannedSource(jobs, functools.partial(scenes.run, folder=out), config.scenes, scenes.LICENSE)
+    if source == folder.SOURCE and config.folder is not None:
+        jobs = folder.plan(config.folder, reads=reads, snapshot=config.snapshot)
+        return PlannedSource(jobs, functools.partial(folder.run, folder=out), config.folder, config.folder.license)
+    raise AssertionError(f"the parameters accept a source {source!r} that this stage does not know")
+
+
+def run_ingest(params: Params, source: str, root: Path = Path()) -> None:
+    """Writes ``data/raw/<source>/``; shards that are done are not made again.
+
+    Raises:
+        ConfigError: what the source reads is missing or cannot be understood.
+        ValueError: not one row was stored, or a worker died.
+    """
+    started, out = time.monotonic(), root / OUT / source
+    planned = plan_source(params, source, root)
+    _make_room(out, planned)
+    reports: list[ShardReport] = []
+    for report in _run_missing(out, planned):
+        reports.append(report)
+        state = "done before" if report.was_done else f"{sum(report.rejected.values())} rejected"
+        print(f"ingest: {len(reports)}/{len(planned.jobs)} {report.name}: {report.stored} stored, {state}", flush=True)
+    counts = _count(out, reports)
+    write_manifest(out, _manifest_of(params, source, planned, counts, out))
+    _tell(out, counts, reports, time.monotonic() - started, root / "runs/ingest" / source / "timings.json")
+
+
+def _make_room(out: Path, planned: PlannedSource) -> None:
+    """Deletes what the plan does not name; everything, if the folder was shaped by other parameters."""
+    manifest = out / "manifest.json"
+    is_other = manifest.exists() and read_manifest(out).params["config"] != _dump(planned.config)
+    manifest.unlink(missing_ok=True)  # a folder without a manifest is unfinished
+    if is_other:
+        print(f"ingest: parameters have changed, {out} starts afresh")
+    for path in remove_unplanned(out, [] if is_other else planned.jobs):
+        print(f"ingest: removed {path.relative_to(out)}, which is not in the plan")
+
+
+def _run_missing(out: Path, planned: PlannedSource) -> Iterator[ShardReport]:
+    """Yields the reports of what is done, then runs the rest: no process is started where there is nothing to do."""
+    missing: list[ShardJob] = []
+    for job in planned.jobs:
+        report = find_report(out, job)
+        if report is None:
+            missing.append(job)
+        else:
+            yield report
+    yield from map_jobs(planned.run, missing, num_processes_from_environment())
+
+
+def _dump(config: Section) -> dict[str, object]:
+    return config.model_dump(mode="json")
+
+
+def _count(out: Path, reports: Sequence[ShardReport]) -> dict[str, int]:
+    """Adds the outcomes up, and makes sure that they are what the files hold."""
+    rejected: Counter[str] = Counter()
+    for report in reports:
+        num_rejected = sum(report.rejected.values())
+        assert report.stored == read_shard_file(out, report.name).rows, f"{report.name}: stored rows do not add up"
+        assert num_rejected == count_rows(failures_path(out, report.name)), f"{report.name}: failures do not add up"
+        rejected.update(report.rejected)
+    stored, pending = sum(report.stored for report in reports), sum(report.pending for report in reports)
+    by_reason = {f"rejected/{reason}": count for reason, count in sorted(rejected.items())}
+    return {"requested": stored + rejected.total() + pending, "stored": stored, "pending": pending} | by_reason
+
+
+def _manifest_of(params: Params, source: str, planned: PlannedSource, counts: dict[str, int], out: Path) -> Manifest:
+    return Manifest(
+        name=source,
+        params={"snapshot": params.ingest.snapshot, "config": _dump(planned.config)},
+        counts=counts,
+        licenses={source: planned.license},
+        cleaner_version=CLEANER_VERSION,
+        shards=tuple(read_shard_file(out, job.name) for job in planned.jobs),
+    )
+
+
+def _tell(out: Path, counts: dict[str, int], reports: Sequence[ShardReport], total_s: float, timings: Path) -> None:
+    num_new = sum(report.stored + sum(report.rejected.values()) for report in reports if not report.was_done)
+    rate = num_new / total_s
+    write_json(timings, {"total_s": round(total_s, 3), "num_rows_read": num_new, "rows_per_s": round(rate, 1)})
+    print(
+        f"ingest: {out}: {counts['requested']} rows = {counts['stored']} stored + "
+        f"{counts['requested'] - counts['stored'] - counts['pending']} rejected + {counts['pending']} pending; "
+        f"{num_new} read now in {total_s:.1f} s ({rate:.0f}/s)"
+    )
+    by_reason = {key.removeprefix("rejected/"): n for key, n in counts.items() if key.startswith("rejected/")}
+    for reason, number in sorted(by_reason.items(), key=lambda pair: (-pair[1], pair[0])):
+        print(f"ingest:   {number:7d} {reason}")
+    if by_reason:
+        print(f"ingest: each with its detail in {out / 'failures'}")
+    if not counts["stored"]:
+        raise ValueError(f"{out}: none of {counts['requested']} rows could be stored; the reasons are above")
