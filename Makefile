@@ -1,0 +1,68 @@
+# `make` lists the targets. Nothing is needed but Python 3.11 or later with venv and pip; nothing is installed outside .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := torch==2.13.0
+
+# DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format torture ui lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## the environment in .venv, once
+
+demo: $(READY) ## the whole pipeline on drawn pictures, from nothing to a report
+	@git rev-parse --git-dir > /dev/null 2>&1 || git init  # an unpacked archive: DVC works inside Git
+	$(BIN)/dvc repro
+	@echo
+	@echo "Report    data/eval/report.html"
+	@echo "Metrics   data/eval/metrics.json    (dvc metrics show)"
+	@echo "Curves    make ui"
+	@echo "Draw      $(BIN)/minimagen sample 'a large red apple on a blue background'"
+
+test: $(READY) ## the tests, without the slow ones
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: $(READY) ## style, formatting, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: $(READY) ## rewrite what `make check` would only complain about
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/python scripts/dvc_deps.py --write
+
+torture: $(READY) ## the slow tests: kills, crashes, full sizes
+	$(BIN)/python -m pytest -m slow
+
+ui: $(READY) ## runs, curves and pictures in a browser
+	$(BIN)/minimagen ui
+
+lock: $(READY) ## requirements.lock anew from pyproject.toml; torch and what only torch brings stay out
+	$(BIN)/python -m pip install --quiet uv
+	echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --extra pipeline --extra dev --excludes - pyproject.toml -o requirements.lock
+
+clean: ## what tools leave behind; no data, no runs, no environment
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find minimagen flows tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --no-compile: compiling what is never imported takes longer than installing; an import compiles what it needs.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; make PYTHON=python3.12 chooses another")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $@

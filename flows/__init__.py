@@ -1,0 +1,1 @@
+"""Prefect flows: when, where and again. The only place that imports prefect."""

@@ -1,0 +1,207 @@
+"""The command line: one command for each stage, and a few around them. The working directory is the project.
+
+Parameters are checked before a stage is imported, so a wrong one is told before torch is loaded.
+"""
+
+import dis
+import logging
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from minimagen.config import Params
+
+ROOT = Path()
+
+app = typer.Typer(
+    help="Captioned images in, a trained text-to-image cascade out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+experiment = typer.Typer(help="Named parameter files in experiments/.", no_args_is_help=True)
+app.add_typer(experiment, name="experiment")
+
+
+@app.command()
+def ingest(source: Annotated[str, typer.Argument(help="a name in `sources`")]) -> None:
+    """Read one source into data/raw/<source>/, every row kept or rejected with a reason."""
+    params = _params()
+    _known("sources", source, params.sources)
+    from minimagen.stages.ingest import run_ingest
+
+    run_ingest(params, source, ROOT)
+
+
+@app.command()
+def curate() -> None:
+    """Group what is alike and split it into training and validation data: data/curated/."""
+    params = _params()
+    from minimagen.stages.curate import run_curate
+
+    run_curate(params, ROOT)
+
+
+@app.command(name="text-encoder")
+def text_encoder() -> None:
+    """Fix the text encoder, down to the hash of every file: data/text_encoder/."""
+    params = _params()
+    from minimagen.stages.text_encoder import run_text_encoder
+
+    run_text_encoder(params, ROOT)
+
+
+@app.command()
+def embed() -> None:
+    """Encode every caption once: data/embeddings/."""
+    params = _params()
+    from minimagen.stages.embed import run_embed
+
+    run_embed(params, ROOT)
+
+
+@app.command()
+def train(unet: Annotated[str, typer.Argument(help="a name in `cascade`")]) -> None:
+    """Train one U-Net of the cascade: data/models/<unet>/; run it again to go on after an interruption."""
+    params = _params()
+    _known("cascade", unet, params.cascade)
+    from minimagen.stages.train import run_train
+
+    run_train(params, unet, ROOT)
+
+
+@app.command()
+def evaluate() -> None:
+    """Measure the cascade on held-out data: data/eval/."""
+    params = _params()
+    from minimagen.stages.evaluate import run_evaluate
+
+    run_evaluate(params, ROOT)
+
+
+@app.command()
+def sample(
+    captions: Annotated[list[str], typer.Argument(help="what to draw, each in quotes")],
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="pictures per caption")] = 4,
+    seed: Annotated[int, typer.Option(help="the same seed draws the same pictures")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of every stage, instead of the trained ones")] = None,
+    guidance: Annotated[float | None, typer.Option(min=1.0, help="guidance scale of every stage; 1 is none")] = None,
+    out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("samples"),
+    cascade: Annotated[Path, typer.Option(help="folder of a trained cascade")] = Path("data"),
+) -> None:
+    """Draw pictures for captions with a trained cascade."""
+    from minimagen.pipeline import StageOverrides
+    from minimagen.stages.sample import run_sample
+
+    overrides = StageOverrides(num_steps=steps, guidance_scale=guidance)
+    run_sample(captions, cascade_folder=cascade, out=out, num_per_caption=num, seed=seed, overrides=overrides)
+
+
+@app.command()
+def inspect(
+    name: Annotated[str | None, typer.Argument(metavar="[EXPERIMENT]", help="instead of params.yaml")] = None,
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Count parameters, operations and memory of a cascade before anything starts."""
+    from minimagen.experiments import load_experiment
+
+    params = _params() if name is None else load_experiment(ROOT, name).params
+    from minimagen.stages.inspect import run_inspect
+
+    run_inspect(params, as_json=json)
+
+
+@experiment.command(name="list")
+def list_experiments() -> None:
+    """Show each experiment in a line; a star marks the one that params.yaml is."""
+    from minimagen.experiments import active_experiment, experiment_names, load_experiment
+
+    active = active_experiment(ROOT)
+    for name in experiment_names(ROOT):
+        typer.echo(f"{'*' if name == active else ' '} {name:<18} {load_experiment(ROOT, name).description}")
+
+
+@experiment.command(name="apply")
+def apply_experiment(
+    name: str,
+    force: Annotated[bool, typer.Option("--force", help="overwrite a params.yaml that has edits")] = False,
+) -> None:
+    """Write the whole params.yaml, and set aside in runs/parked/ what it no longer lists."""
+    from minimagen import experiments
+
+    applied = experiments.apply_experiment(ROOT, name, is_forced=force)
+    typer.echo(f"params.yaml is experiment {name}")
+    for path in applied.parked:
+        typer.echo(f"set aside  {path} -> {experiments.PARKED}/")
+    for path in applied.restored:
+        typer.echo(f"back again {path}")
+
+
+@app.command()
+def ship() -> None:
+    """Send to MLflow whatever the journals in runs/ hold that it does not have yet."""
+    from minimagen.tracking.ship import ship_pending
+
+    reports = ship_pending(ROOT)
+    for report in reports:
+        typer.echo(f"{report.folder}: {report.problem or f'{report.num_points} points'}")
+    if any(report.problem for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
+    """Show runs, curves and pictures in a browser of this machine, until Ctrl-C."""
+    from minimagen.tracking.server import Page, ServerError, serve
+    from minimagen.tracking.ship import ship_pending
+
+    def show(pages: list[Page]) -> None:
+        for page in pages:
+            typer.echo(f"{page.title}  {page.url}")
+
+    ship_pending(ROOT)
+    try:
+        serve(ROOT, port=port, on_ready=show)
+    except ServerError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """Runs the command line: what the user has to change is told in a line per problem, a defect with its traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("minimagen").setLevel(logging.INFO)
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        if not _is_told_by_us(error):
+            raise
+        for line in str(error).splitlines():
+            typer.echo(line, err=True)
+        sys.exit(2)
+
+
+def _params() -> "Params":
+    from minimagen.config import load_params
+
+    return load_params(ROOT / "params.yaml")
+
+
+def _known(key: str, name: str, names: Collection[str]) -> None:
+    if name not in names:
+        raise ValueError(f"params.yaml: {key}: {name!r} is not listed; known: {', '.join(names)}")
+
+
+def _is_told_by_us(error: Exception) -> bool:
+    """Whether a `raise` of this project made the error, to tell the user something; any other is a defect of ours."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not str(trace.tb_frame.f_globals.get("__name__")).startswith("minimagen."):
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]

@@ -1,0 +1,238 @@
+"""A trained cascade as one object: captions in, pictures of every stage out.
+
+Joins networks, diffusion and the text encoder; what stages, reports, serving and notebooks use. Knows no data set, no
+training and no parameters file: a cascade is a folder.
+
+    <folder>/cascade.json       order of the stages, how each draws, which encoder
+    <folder>/models/<unet>/     weights and record of each
+    <folder>/text_encoder/      the encoder, or where it comes from
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from minimagen.config import SamplingConfig
+from minimagen.datasets.captioned import Captions
+from minimagen.datasets.transforms import to_pixels
+from minimagen.diffusion.cascade import CascadeStage, SamplerSettings, sample_cascade
+from minimagen.diffusion.denoiser import Denoiser
+from minimagen.diffusion.schedule import NoiseSchedule
+from minimagen.files import write_json
+from minimagen.models.unet import UNet
+from minimagen.saved_model import EncoderRecord, ModelRecord, SavedModel, read_model
+from minimagen.shapes import Images, PixelImages, TextEmbeds, TextMask
+from minimagen.text.t5 import TextEncoder
+
+FORMAT_VERSION = 1
+CASCADE_FILE = "cascade.json"
+ENCODE_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class StageOverrides:
+    """Changes to how every stage draws; None keeps the stage's own."""
+
+    num_steps: int | None = None
+    guidance_scale: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeSamples:
+    """Pictures drawn for captions, caption by caption."""
+
+    captions: tuple[str, ...]
+    """The caption of each picture."""
+    sample_ids: tuple[str, ...]
+    """The name of each picture's noise: (seed, name) draws it again."""
+    pixels: dict[str, PixelImages]
+    """Pictures of each stage, by its name, in cascade order."""
+
+
+class Cascade:
+    """A chain of trained stages with the text encoder they were trained on.
+
+    Raises:
+        ValueError: the stages do not fit each other: another encoder, or a size that is not the previous stage's.
+    """
+
+    def __init__(
+        self, models: Mapping[str, SavedModel], sampling: Mapping[str, SamplingConfig], *, device: torch.device
+    ) -> None:
+        _check_chain([model.record for model in models.values()])
+        self.device = device
+        self.records = {name: model.record for name, model in models.items()}
+        self.stages = tuple(_stage_of(name, model, sampling[name], device) for name, model in models.items())
+        self._encoder_folder: Path | None = None
+        self._encoder: TextEncoder | None = None
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str = "cpu") -> Self:
+        """Reads a cascade folder and verifies every model against its hashes; the encoder is loaded at its first use.
+
+        Raises:
+            FileNotFoundError: there is no cascade.json, or a model is missing.
+            ValueError: a file is damaged or of a newer format, or the stages do not fit each other.
+        """
+        folder = Path(folder)
+        path = folder / CASCADE_FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file; `dvc repro` makes one, and it comes with an exported cascade"
+            )
+        document = json.loads(path.read_text())
+        if document["format_version"] != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: format version {document['format_version']}, this program reads {FORMAT_VERSION}"
+            )
+        sampling = {
+            name: SamplingConfig.model_validate_json(json.dumps(settings))
+            for name, settings in document["sampling"].items()
+        }
+        models = {name: read_model(folder / "models" / name) for name in document["cascade"]}
+        cascade = cls(models, sampling, device=torch.device(device))
+        cascade._encoder_folder = folder / "text_encoder"
+        return cascade
+
+    @property
+    def encoder(self) -> EncoderRecord:
+        """The text encoder that every stage was trained on."""
+        return next(iter(self.records.values())).encoder
+
+    def sample(
+        self,
+        captions: Sequence[str],
+        *,
+        seed: int = 0,
+        num_per_caption: int = 1,
+        batch_size: int = 32,
+        overrides: StageOverrides | None = None,
+    ) -> CascadeSamples:
+        """Draws ``num_per_caption`` pictures for each caption through all stages.
+
+        A picture depends on seed, caption and its number alone: not on the other captions nor on the batch size (up to
+        rounding).
+
+        Raises:
+            ValueError: there is no caption.
+        """
+        if not captions:
+            raise ValueError("no caption: nothing to draw")
+        repeated = tuple(caption for caption in captions for _ in range(num_per_caption))
+        sample_ids = tuple(f"{caption}#{number}" for caption in captions for number in range(num_per_caption))
+        text_embeds, text_mask = self.encode(repeated)
+        drawn: dict[str, list[Images]] = {stage.name: [] for stage in self.stages}
+        for start in range(0, len(repeated), batch_size):
+            chunk = slice(start, start + batch_size)
+            pictures = self.draw(
+                text_embeds[chunk], text_mask[chunk], seed=seed, sample_ids=sample_ids[chunk], overrides=overrides
+            )
+            for name, images in pictures.items():
+                drawn[name].append(images)
+        pixels = {name: to_pixels(torch.cat(images)) for name, images in drawn.items()}
+        return CascadeSamples(repeated, sample_ids, pixels)
+
+    def draw(
+        self,
+        text_embeds: TextEmbeds,
+        text_mask: TextMask,
+        *,
+        seed: int,
+        sample_ids: Sequence[str],
+        overrides: StageOverrides | None = None,
+    ) -> dict[str, Images]:
+        """Draws one picture for each encoded caption; returns each stage's pictures, in [-1, 1], on the CPU."""
+        stages = [_with_overrides(stage, overrides or StageOverrides()) for stage in self.stages]
+        pictures = sample_cascade(
+            stages, text_embeds.to(self.device), text_mask.to(self.device), seed=seed, sample_ids=sample_ids
+        )
+        return {stage.name: images.cpu() for stage, images in zip(stages, pictures, strict=True)}
+
+    def encode(self, captions: Sequence[str]) -> tuple[TextEmbeds, TextMask]:
+        """Returns captions as the networks were trained to read them, through the same fp16 rounding as the embeddings.
+
+        Raises:
+            ValueError: the encoder's tokenizer is not the one of training, or the cascade was built without a folder.
+        """
+        encoder = self._load_encoder()
+        vectors = encoder.encode(
+            captions, max_length=self.encoder.max_length, batch_tokens=ENCODE_BATCH_TOKENS, precision="fp32"
+        )
+        ends = np.cumsum([len(vector) for vector in vectors])
+        spans = np.stack([np.zeros_like(ends), np.concatenate(([0], ends[:-1])), ends], axis=1)
+        return Captions((np.concatenate(vectors).astype(np.float16),), spans).padded(range(len(captions)))
+
+    def _load_encoder(self) -> TextEncoder:
+        if self._encoder is None:
+            if self._encoder_folder is None:
+                raise ValueError("this cascade was built without a text encoder: load it from a folder, or use draw()")
+            self._encoder = TextEncoder.from_stage(self._encoder_folder, device=str(self.device))
+            if self._encoder.tokenizer_sha256 != self.encoder.tokenizer_sha256:
+                raise ValueError(
+                    f"{self._encoder_folder}: tokenizer {self._encoder.tokenizer_sha256[:12]} is not the one the "
+                    f"cascade was trained with, {self.encoder.tokenizer_sha256[:12]} ({self.encoder.name})"
+                )
+        return self._encoder
+
+
+def write_cascade_file(path: Path, sampling: Mapping[str, SamplingConfig], encoder: EncoderRecord) -> None:
+    """Writes cascade.json for the stages that ``sampling`` lists in order."""
+    write_json(
+        path,
+        {
+            "format_version": FORMAT_VERSION,
+            "cascade": list(sampling),
+            "sampling": {name: settings.model_dump(mode="json") for name, settings in sampling.items()},
+            "text_encoder": encoder.model_dump(mode="json"),
+        },
+    )
+
+
+def load_cascade_parts(models_folder: Path, sampling: Mapping[str, SamplingConfig], *, device: torch.device) -> Cascade:
+    """Builds a cascade from trained models and settings, without a text encoder: for captions already embedded."""
+    return Cascade({name: read_model(models_folder / name) for name in sampling}, sampling, device=device)
+
+
+def _stage_of(name: str, model: SavedModel, settings: SamplingConfig, device: torch.device) -> CascadeStage:
+    record = model.record
+    with torch.device("meta"):
+        network = UNet(record.unet, text_dim=record.encoder.text_dim, has_low_res=record.has_low_res)
+    network.load_state_dict(model.tensors, assign=True)
+    network = network.eval().requires_grad_(False).to(device)
+    schedule = NoiseSchedule(record.diffusion.schedule, record.diffusion.log_snr_shift)
+    return CascadeStage(
+        name,
+        Denoiser(network, schedule, record.diffusion.target),
+        record.image_size,
+        SamplerSettings(**settings.model_dump()),
+    )
+
+
+def _with_overrides(stage: CascadeStage, overrides: StageOverrides) -> CascadeStage:
+    settings = stage.settings
+    if overrides.num_steps is not None:
+        settings = replace(settings, num_steps=overrides.num_steps)
+    if overrides.guidance_scale is not None:
+        settings = replace(settings, guidance_scale=overrides.guidance_scale)
+    return replace(stage, settings=settings)
+
+
+def _check_chain(records: Sequence[ModelRecord]) -> None:
+    for previous, record in _pairs(records):
+        if record.low_res_size != (None if previous is None else previous.image_size):
+            came_from = "nothing" if previous is None else f"{previous.name} of {previous.image_size} px"
+            raise ValueError(f"{record.name} starts from pictures of {record.low_res_size} px but follows {came_from}")
+        if previous is not None and record.encoder != previous.encoder:
+            raise ValueError(
+                f"{record.name} was trained on captions of {record.encoder.name}, {previous.name} on those of "
+                f"{previous.encoder.name}, or of another revision or length of it"
+            )
+
+
+def _pairs(records: Sequence[ModelRecord]) -> Iterator[tuple[ModelRecord | None, ModelRecord]]:
+    return zip((None, *records[:-1]), records, strict=True)

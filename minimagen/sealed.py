@@ -1,0 +1,110 @@
+"""Sealed folders: whole or absent, and with the SHA-256 of every file, so that a flipped bit is noticed.
+
+No tensor format checks its contents (one flipped bit in a checkpoint loads silently in torch and in safetensors alike).
+Knows nothing of what the files mean.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from minimagen.files import canonical_json, sha256_bytes, sha256_file, sync_folder, write_durable
+
+MANIFEST = "MANIFEST.json"
+
+
+class SealError(ValueError):
+    """A sealed folder is not as it was written; the message names the file."""
+
+
+def write_sealed(folder: Path, files: Iterable[tuple[str, bytes]], facts: Mapping[str, int | str]) -> None:
+    """Writes a sealed folder: beside its place, flushed to disk, then renamed; an older one of that name is replaced.
+
+    A crash leaves the old folder, or none if it hits between the two renames of a replacement, or the new one.
+
+    Args:
+        files: names and contents, taken one at a time.
+        facts: what the manifest says beside the hashes.
+
+    Raises:
+        OSError: the disk refused; what was written is removed, an older folder is untouched.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        listed: dict[str, dict[str, int | str]] = {}
+        for name, content in files:
+            write_durable(temporary / name, content)
+            listed[name] = {"bytes": len(content), "sha256": sha256_bytes(content)}
+        write_durable(temporary / MANIFEST, _render({**facts, "files": listed}))
+        sync_folder(temporary)
+        replace_folder(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def read_sealed(folder: Path) -> dict[str, object]:
+    """Checks every file of a sealed folder and returns what its manifest says.
+
+    Raises:
+        SealError: a file is missing, unlisted or changed.
+        OSError: a file is there but cannot be read.
+    """
+    manifest = _read_manifest(folder / MANIFEST)
+    files = manifest["files"]
+    if not isinstance(files, dict):
+        raise SealError(f"{folder / MANIFEST}: files is not a table")
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    for name in sorted(present ^ files.keys()):
+        raise SealError(
+            f"{folder / name}: {'not listed in' if name in present else 'missing, but listed in'} {MANIFEST}"
+        )
+    for name, listed in files.items():
+        found = sha256_file(folder / name)
+        if found != listed["sha256"]:
+            raise SealError(f"{folder / name}: sha256 is {found}, {MANIFEST} says {listed['sha256']}")
+    return manifest
+
+
+def remove_leftovers(parent: Path, name: str = "*") -> None:
+    """Removes what dead writers of sealed folders called ``name`` left in ``parent``; no living one may be at work."""
+    for path in parent.glob(f"{name}.tmp-*"):
+        shutil.rmtree(path)
+
+
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Gives a finished folder its name, durably; an older folder of that name goes."""
+    if folder.exists():
+        replaced = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-old")
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.rename(replaced)
+        temporary.rename(folder)
+        shutil.rmtree(replaced)
+    else:
+        temporary.rename(folder)
+    sync_folder(folder.parent)
+
+
+def _render(content: Mapping[str, object]) -> bytes:
+    sealed = {**content, "manifest_sha256": sha256_bytes(canonical_json(content).encode())}
+    return (json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _read_manifest(path: Path) -> dict[str, object]:
+    """Reads a manifest that is, byte for byte, what ``_render`` makes of its own content."""
+    try:
+        written = path.read_bytes()
+        content = json.loads(written)
+        content.pop("manifest_sha256")
+    except FileNotFoundError as error:
+        raise SealError(f"{path}: missing") from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise SealError(f"{path}: damaged: {error!r}") from error
+    if "files" not in content or _render(content) != written:
+        raise SealError(f"{path}: damaged: its own hash does not hold")
+    return content

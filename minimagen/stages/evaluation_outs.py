@@ -1,0 +1,84 @@
+"""The outs of stage evaluate, from what was measured; no clock, speed or path of this machine is in them.
+
+    data/eval/metrics.json    the numbers
+    data/eval/scores.json     a record for each sample
+    data/eval/report.html     both for eyes, with pictures
+    data/cascade.json         what makes data/ a cascade that can be loaded
+
+Measures nothing.
+"""
+
+import json
+from pathlib import Path
+
+from minimagen.evaluation.data_account import DataAccount, read_account
+from minimagen.evaluation.report import Report, render_report
+from minimagen.evaluation.results import leaves, to_metrics
+from minimagen.files import write_atomic, write_json
+from minimagen.pipeline import CASCADE_FILE, write_cascade_file
+from minimagen.stages.evaluation_inputs import CHECKPOINTS, CURATED, Inputs, read_sections
+from minimagen.stages.illustrate import (
+    caption_records,
+    held_out_gallery,
+    super_gallery,
+    super_records,
+    training_chart,
+    training_gallery,
+)
+from minimagen.stages.measure import Measurements
+
+RAW, OUT = Path("data/raw"), Path("data/eval")
+METRICS_FILE, SCORES_FILE, REPORT_FILE = OUT / "metrics.json", OUT / "scores.json", OUT / "report.html"
+NO_GROUND_TRUTH = (
+    "Alignment was not scored: no source of this data knows what its pictures truly show. Look at the pictures."
+)
+SOME_GROUND_TRUTH = "Alignment was scored for {known} of {all} captions: the others' source does not know its pictures."
+
+
+def write_outs(inputs: Inputs, found: Measurements) -> None:
+    """Writes all outs, the numbers last."""
+    sampling = {name: inputs.params.sampling[name] for name in inputs.params.cascade}
+    write_cascade_file(inputs.root / "data" / CASCADE_FILE, sampling, inputs.cascade.encoder)
+    write_json(inputs.root / SCORES_FILE, _score_tables(inputs, found))
+    write_atomic(inputs.root / REPORT_FILE, render_report(_report(inputs, found)).encode())
+    write_json(inputs.root / METRICS_FILE, to_metrics(found.results))
+
+
+def _score_tables(inputs: Inputs, found: Measurements) -> dict[str, object]:
+    reproduced = caption_records(found.reproduced, {}, inputs.training, inputs.training)
+    return {
+        "held_out": caption_records(found.drawn, found.scores, inputs.held_out, inputs.training),
+        "training": [
+            record | {"is_reproduced": is_right}
+            for record, is_right in zip(reproduced, found.is_reproduced, strict=True)
+        ],
+        "super_resolution": {name: super_records(enlarged) for name, enlarged in found.enlarged.items()},
+    }
+
+
+def _report(inputs: Inputs, found: Measurements) -> Report:
+    checkpoints = inputs.root / CHECKPOINTS
+    parameters = leaves(read_sections(inputs.params))
+    return Report(
+        results=found.results,
+        held_out=held_out_gallery(inputs, found.drawn, found.scores),
+        training=training_gallery(inputs, found.reproduced, found.is_reproduced),
+        super_galleries=[super_gallery(name, enlarged) for name, enlarged in found.enlarged.items()],
+        charts=[training_chart(name, checkpoints / name) for name in inputs.params.cascade],
+        accounts=_accounts(inputs),
+        parameters={key: value if isinstance(value, str) else json.dumps(value) for key, value in parameters},
+        remarks=_remarks(found),
+    )
+
+
+def _accounts(inputs: Inputs) -> list[DataAccount]:
+    sources = [read_account(f"ingest {name}", inputs.root / RAW / name) for name in inputs.params.sources]
+    return [*sources, read_account("curate", inputs.root / CURATED)]
+
+
+def _remarks(found: Measurements) -> list[str]:
+    if not found.scores:
+        return [NO_GROUND_TRUTH]
+    flags = next(iter(found.scores.values())).flags
+    num_known = sum(bool(row) for row in flags)
+    return [] if num_known == len(flags) else [SOME_GROUND_TRUTH.format(known=num_known, all=len(flags))]

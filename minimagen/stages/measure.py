@@ -1,0 +1,60 @@
+"""All that stage evaluate measures, in order; each measurement has its own place in ``measure_captions`` or
+``measure_unets``.
+
+Writes no outs.
+"""
+
+from dataclasses import dataclass
+
+from minimagen.evaluation.memorisation import reproduction_share
+from minimagen.evaluation.results import Results
+from minimagen.pipeline import Cascade
+from minimagen.stages.evaluation_inputs import Inputs
+from minimagen.stages.measure_captions import (
+    Drawn,
+    StageScores,
+    draw_captions,
+    is_reproduced,
+    measure_copying,
+    score_alignment,
+)
+from minimagen.stages.measure_unets import Enlargements, enlarge_held_out, measure_unets
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """All that was measured, and the pictures it was measured on."""
+
+    drawn: Drawn
+    """For held-out captions."""
+    reproduced: Drawn
+    """For training captions."""
+    is_reproduced: list[bool]
+    scores: dict[str, StageScores]
+    enlarged: dict[str, Enlargements]
+    results: Results
+
+
+def measure(inputs: Inputs) -> Measurements:
+    """Draws what has to be drawn and measures it."""
+    drawn = draw_captions(inputs, inputs.held_out, "held-out")
+    reproduced = draw_captions(inputs, inputs.training, "training")
+    right = is_reproduced(inputs, reproduced)
+    scores = score_alignment(inputs, drawn)
+    enlarged = enlarge_held_out(inputs)
+    first, last = inputs.cascade.stages[0].name, inputs.cascade.stages[-1].name
+    results = Results(
+        alignment=scores[last].alignment if scores else None,
+        base_alignment=scores[first].alignment if scores and first != last else None,
+        unets=measure_unets(inputs, enlarged),
+        reproduction=reproduction_share(right),
+        copying=measure_copying(inputs, drawn),
+        num_evaluations=_num_evaluations(inputs.cascade),
+    )
+    return Measurements(drawn, reproduced, right, scores, enlarged, results)
+
+
+def _num_evaluations(cascade: Cascade) -> int:
+    """Forward passes per picture through all stages; guidance makes two of each step."""
+    settings = [stage.settings for stage in cascade.stages]
+    return sum(one.num_steps * (1 if one.guidance_scale == 1.0 else 2) for one in settings)

@@ -1,0 +1,28 @@
+"""Tensors as the bytes of a safetensors file: always finite, and equal bytes for equal tensors.
+
+Serialised in memory, so that a full disk is met by our own writer and told as what it is. Writes nothing.
+"""
+
+from collections.abc import Mapping
+
+from safetensors.torch import save
+from torch import Tensor
+
+
+class NotFiniteError(ValueError):
+    """A tensor holds NaN or infinity; the message names it."""
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], what: str) -> bytes:
+    """Returns tensors in the safetensors format, whatever their layout or device.
+
+    Args:
+        what: what they are, for the error ("weights of step 12").
+
+    Raises:
+        NotFiniteError: a tensor holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise NotFiniteError(f"{what}: {name} is not finite, nothing is written")
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

@@ -1,0 +1,60 @@
+"""The exponential moving average of a network's weights: always fp32, since in bf16 it would not move at all.
+
+Knows nothing of what the network computes.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+def decay_at(step: int, ema_decay: float) -> float:
+    """min(ema_decay, (1 + step) / (10 + step)) after ``step`` optimiser steps, so that early averages forget the
+    initial weights."""
+    return min(ema_decay, (1.0 + step) / (10.0 + step))
+
+
+class Ema:
+    """Averages of a network's parameters, by name and in the layout of the parameters, on their device.
+
+    Raises:
+        ValueError: the network has buffers (running statistics), which an average of parameters does not cover.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        buffers = [name for name, _ in network.named_buffers()]
+        if buffers:
+            raise ValueError(f"the network has buffers, which cannot be averaged: {', '.join(buffers)}")
+        self.tensors: dict[str, Tensor] = {
+            name: parameter.detach().to(torch.float32, copy=True) for name, parameter in network.named_parameters()
+        }
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, decay: float) -> None:
+        """average <- decay average + (1 - decay) parameter."""
+        parameters = [parameter.detach().float() for parameter in network.parameters()]
+        get_ema_multi_avg_fn(decay)(list(self.tensors.values()), parameters, None)
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over averages saved under the same names.
+
+        Raises:
+            KeyError: an average is missing.
+        """
+        for name, average in self.tensors.items():
+            average.copy_(tensors[name])
+
+    def network(self, network: nn.Module) -> Callable[..., Tensor]:
+        """Returns the network computed with the averages instead of its weights, which stay untouched.
+
+        It computes in the mode (training or evaluation) in which ``network`` is when it is called.
+        """
+
+        def averaged(*args: object, **kwargs: object) -> Tensor:
+            return functional_call(network, self.tensors, args, kwargs)
+
+        return averaged

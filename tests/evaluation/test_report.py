@@ -1,0 +1,158 @@
+"""The report as a reader and a browser meet it: complete, escaped, self-contained, reproducible."""
+
+import base64
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minimagen.evaluation.data_account import DataAccount
+from minimagen.evaluation.metrics import PairedInterval, share_of
+from minimagen.evaluation.report import CaptionGallery, Chart, Column, Report, SuperGallery, percent, png_uri, verdict
+from minimagen.evaluation.report import render_report as render
+from minimagen.evaluation.results import (
+    AlignmentResult,
+    AttributeResult,
+    CopyingResult,
+    Results,
+    SuperResolutionResult,
+    TimeBin,
+    UNetResult,
+)
+from minimagen.rows import Failure
+
+FAILURES = [Failure(f"photos:{i}.jpg", f"https://host/{i}.jpg", "too_small", f"short side {i} px") for i in range(60)]
+
+
+def _results() -> Results:
+    joint = AttributeResult("joint", share_of(138, 144), shuffled=0.007, chance=0.0014)
+    size = AttributeResult("size", share_of(140, 144), shuffled=0.5, chance=0.5)
+    found = SuperResolutionResult(27.0, 24.0, PairedInterval(3.0, 2.5, 3.5), num_pairs=200)
+    bins = (TimeBin(0.0, 0.5, 0.02), TimeBin(0.5, 1.0, 0.04))
+    unets = (UNetResult("base", 4, 0.03, bins, None), UNetResult("super", 8, 0.01, bins, found))
+    return Results(AlignmentResult(joint, (size,)), None, unets, share_of(7, 8), CopyingResult(0.1, 0.2), 52)
+
+
+def _report() -> Report:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    columns = [Column("real picture", pixels), Column("cascade", pixels[::-1])]
+    captions = ["a <script>alert(1)</script> & 'frog'", ""]
+    return Report(
+        results=_results(),
+        held_out=CaptionGallery(captions, columns, "cascade", [{"size": True}, {"size": False}]),
+        training=CaptionGallery(captions, columns, "cascade", [{"reproduced": True}, {}]),
+        super_galleries=[SuperGallery("super", captions, columns, "cascade", [27.0, 20.0], [24.0, 24.0])],
+        charts=[Chart("base", ["training"], '<svg viewBox="0 0 1 1"></svg>')],
+        accounts=[DataAccount("ingest photos", 100, 3, {"too_small": 60}, FAILURES)],
+        parameters={"sampling.base.num_steps": "20"},
+        remarks=["Not measured: the <weather>."],
+    )
+
+
+def test_page_refers_to_nothing_outside_itself():
+    page = render(_report())
+
+    references = re.findall(r"""(?:src|href|action|data|poster)\s*=\s*["']?([^"'\s>]*)|url\(([^)]*)\)|@import""", page)
+    assert references
+    assert all((one or other).startswith("data:") for one, other in references)
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+
+
+def test_every_rejected_file_is_in_the_page_with_its_reason():
+    page = render(_report())
+
+    for failure in FAILURES:
+        assert f"<td>too_small</td><td><code>{failure.key}</code></td>" in page
+        assert failure.source_url in page
+        assert failure.detail in page
+    assert '<td class="number">163</td><td class="number">100</td><td class="number">3</td>' in page
+
+
+def test_captions_and_remarks_are_escaped():
+    page = render(_report())
+
+    assert "a &lt;script&gt;alert(1)&lt;/script&gt; &amp; &#39;frog&#39;" in page
+    assert "the &lt;weather&gt;" in page
+
+
+def test_an_empty_caption_is_named_as_such():
+    assert "(no caption)" in render(_report())
+
+
+def test_pictures_in_the_page_are_the_pictures():
+    report = _report()
+
+    uris = re.findall(r'<img src="data:image/png;base64,([^"]+)"', render(report))
+
+    with Image.open(io.BytesIO(base64.b64decode(uris[0]))) as first:
+        np.testing.assert_array_equal(np.asarray(first), report.held_out.columns[0].pictures[0])
+    assert len(uris) == 3 * 2 * 2
+    assert "image-rendering: pixelated" in render(report)
+
+
+def test_flags_and_scores_show_what_is_wrong():
+    page = render(_report())
+
+    assert '<span class="chip">size &#10003;</span>' in page
+    assert '<span class="chip wrong">size &#10007;</span>' in page
+    assert '<span class="chip wrong">super 20.00 dB</span>' in page
+
+
+def test_equal_reports_give_equal_pages():
+    assert render(_report()) == render(_report())
+
+
+def test_page_without_ground_truth_says_why_and_shows_no_alignment():
+    results = replace(_results(), alignment=None)
+
+    page = render(replace(_report(), results=results, remarks=["No source knows its content."]))
+
+    assert "No source knows its content." in page
+    assert "Every attribute right" not in page
+
+
+def test_page_of_a_base_alone_with_nothing_rejected_is_complete():
+    report = _report()
+    results = replace(report.results, unets=report.results.unets[:1])
+    accounts = [DataAccount("ingest scenes", 10, 0, {}, [])]
+
+    page = render(replace(report, results=results, super_galleries=[], charts=[], accounts=accounts))
+
+    assert "A cascade of 1" in page
+    assert "none</td>" in page
+    assert "bicubic upscaling gets" not in page
+
+
+def test_verdict_is_alignment_then_super_resolution_then_reproduction():
+    results = _results()
+    worse = replace(results.unets[1].super_resolution, gain=PairedInterval(-1.0, -1.5, -0.5))  # pyright: ignore
+
+    sentences = [
+        verdict(results),
+        verdict(replace(results, alignment=None)),
+        verdict(replace(results, alignment=None, unets=(replace(results.unets[1], super_resolution=worse),))),
+        verdict(replace(results, alignment=None, unets=results.unets[:1])),
+    ]
+
+    assert sentences[0] == "138 of 144 held-out captions drawn with every attribute right (chance 0.1 %)"
+    assert sentences[1].startswith("Held-out pictures enlarged 3.00 dB better than by bicubic upscaling")
+    assert sentences[2].startswith("Held-out pictures enlarged 1.00 dB worse")
+    assert sentences[3] == "7 of 8 training captions give back a picture of that caption"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "0.0 %"), (1.0, "100.0 %"), (0.0014, "0.1 %"), (0.00002, "0.002 %"), (0.958, "95.8 %")]
+)
+def test_percent_keeps_small_shares_visible(share: float, text: str):
+    assert percent(share) == text
+
+
+def test_png_uri_of_one_pixel_is_readable():
+    uri = png_uri(np.full((1, 1, 3), 7, np.uint8))
+
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        assert image.getpixel((0, 0)) == (7, 7, 7)

@@ -1,0 +1,68 @@
+"""What no test may do: reach beyond loopback, or write into the checkout. Watched through Python's audit events.
+
+Does not see processes that a test starts; the environment that conftest.py sets keeps those offline.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+
+_CACHES = frozenset({"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache"})
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+# Where an event's path stands among its arguments, and the descriptor of the folder it is relative to (-1: the cwd).
+_WRITERS = {"os.mkdir": ((0, 2),), "os.remove": ((0, 1),), "os.rmdir": ((0, 1),), "os.rename": ((0, 2), (1, 3))}
+_LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
+
+
+class ForbiddenError(RuntimeError):
+    """A test did what no test may do; the message says what."""
+
+
+class Guard:
+    """Refuses forbidden audit events, and remembers them for the case that the refusal is caught and swallowed."""
+
+    def __init__(self, checkout: Path) -> None:
+        """Guards ``checkout``, but for the caches that tools keep in it."""
+        self._checkout = checkout.resolve()
+        self.is_on = True
+        self.refused: list[str] = []
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Refuses one audit event, or does nothing; the signature of ``sys.addaudithook``."""
+        complaint = None
+        if not self.is_on:
+            return
+        if event in ("socket.connect", "socket.sendto"):
+            complaint = _beyond_loopback(arguments[1])
+        elif event in _LOOKUPS:
+            complaint = _beyond_loopback((arguments[0],))
+        elif event == "open":
+            complaint = self._opened(arguments[0], arguments[2])
+        elif event in _WRITERS:
+            paths = [arguments[path] for path, folder in _WRITERS[event] if arguments[folder] == -1]
+            complaint = next(filter(None, map(self._written, paths)), None)
+        if complaint is not None:
+            self.refused.append(f"{event}: {complaint}")
+            raise ForbiddenError(f"{event}: {complaint}")
+
+    def _opened(self, path: object, flags: object) -> str | None:
+        return self._written(path) if isinstance(flags, int) and flags & _WRITE_FLAGS else None
+
+    def _written(self, path: object) -> str | None:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return None
+        whole = Path(os.fsdecode(path)).resolve()
+        if not whole.is_relative_to(self._checkout) or _CACHES.intersection(whole.parts):
+            return None
+        return f"{whole} is in the checkout; tests write into tmp_path"
+
+
+def _beyond_loopback(address: object) -> str | None:
+    if not isinstance(address, tuple) or address[0] in (None, "", b"", "localhost", b"localhost"):
+        return None
+    host = os.fsdecode(address[0])
+    try:
+        is_local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        is_local = False
+    return None if is_local else f"{host} is not loopback; tests are offline"

@@ -1,0 +1,66 @@
+"""A project of a few small pictures, whose training takes a second: parameters, curated data and embeddings.
+
+Imports no pytest, so that the processes that tests start may use it.
+"""
+
+import copy
+from pathlib import Path
+
+from minimagen.config import Params, read_yaml, validate_params
+from tests.datasets.prepared import curated_record, write_prepared
+
+CHECKOUT = Path(__file__).parents[2]
+TINY_UNET = {
+    "dim": 8,
+    "dim_mults": [1, 2],
+    "num_resnet_blocks": [1, 1],
+    "layer_attns": [False, True],
+    "layer_cross_attns": [False, True],
+    "attn_heads": 2,
+    "attn_head_dim": 4,
+    "cond_dim": 8,
+    "num_null_tokens": 1,
+}
+TINY_TRAINING = {
+    "num_steps": 12,
+    "num_epochs": None,
+    "batch_size": 4,
+    "warmup_steps": 2,
+    "save_every": 4,
+    "validate_every": 6,
+    "num_validation_images": 5,
+    "snapshot_epochs": [1],
+    "grid": {"every": 6, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0},
+}
+
+
+def tiny_params(*, dropout: float = 0.0, **training: object) -> Params:
+    """Returns the demo's parameters, shrunk; ``training`` changes fields of both U-Nets' training."""
+    document = copy.deepcopy(read_yaml(CHECKOUT / "experiments/demo.yaml"))
+    assert isinstance(document, dict)
+    for name, (size, low_res_size) in {"base": (8, None), "super": (16, 8)}.items():
+        section = document["unets"][name]
+        section |= {"image_size": size, "low_res_size": low_res_size}
+        section["unet"] |= TINY_UNET | {"dropout": dropout}
+        section["training"] |= TINY_TRAINING | training
+    return validate_params(document, CHECKOUT / "experiments/demo.yaml")
+
+
+def write_tiny_data(root: Path, **changes: object) -> None:
+    """Writes ten training and six validation pictures of 16 px with their captions' embeddings below ``root``/data."""
+    records = [
+        curated_record(number, "train" if number < 10 else "validation", (16, 16), **changes) for number in range(16)
+    ]
+    write_prepared(root / "data", {"shard-1": records[:9], "shard-2": records[9:]})
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Returns the contents of every file below a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def outs_of(root: Path, unet: str = "base") -> dict[str, bytes]:
+    """Returns both outs of a training."""
+    return files_below(root / "data/models" / unet) | files_below(root / "data/checkpoints" / unet)

@@ -1,0 +1,138 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minimagen.experiments import DEMO, apply_experiment
+
+HEAVY = ("torch", "transformers", "mlflow", "pandas", "pyarrow", "pydantic")
+PROGRAM = """
+import sys
+from minimagen.cli import main
+try:
+    main()
+finally:
+    print("LOADED", *({heavy!r} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, checkout: Path) -> Path:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "demo.yaml").write_text((checkout / "experiments" / "demo.yaml").read_text())
+    (tmp_path / "experiments" / "base-only.yaml").write_text("# The base alone.\ncascade: [base]\n")
+    apply_experiment(tmp_path, DEMO, is_forced=False)
+    return tmp_path
+
+
+def run(project: Path, checkout: Path, *arguments: str) -> tuple[int, str, list[str], set[str]]:
+    """Returns the exit code, standard output, the lines of standard error, and which heavy packages were loaded."""
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(heavy=set(HEAVY)), *arguments],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *lines, loaded = result.stderr.splitlines()
+    return result.returncode, result.stdout, lines, set(loaded.split()[1:])
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path, checkout: Path) -> None:
+    code, output, _, loaded = run(tmp_path, checkout, "--help")
+    assert code == 0
+    assert "text-encoder" in output
+    assert loaded == set()
+
+
+@pytest.mark.parametrize(
+    "command", [["ingest", "scenes"], ["curate"], ["text-encoder"], ["embed"], ["train", "base"], ["evaluate"]]
+)
+def test_bad_parameters_are_told_before_torch_is_loaded(project: Path, checkout: Path, command: list[str]) -> None:
+    path = project / "params.yaml"
+    text = re.sub(r"val_fraction: \S+", "val_fraction: 2", path.read_text())
+    path.write_text(re.sub(r" dim: \d+", " dim: 20", text, count=1))
+
+    code, _, lines, loaded = run(project, checkout, *command)
+
+    assert code == 2
+    assert sorted(lines) == [
+        "params.yaml: curate.val_fraction: Input should be less than 1, not 2",
+        "params.yaml: unets.base.unet: dim 20 is not a multiple of 8 (group norm has 8 groups)",
+    ]
+    assert loaded == {"pydantic"}
+
+
+def test_missing_parameters_are_one_line(tmp_path: Path, checkout: Path) -> None:
+    code, _, lines, _ = run(tmp_path, checkout, "curate")
+    assert (code, lines) == (2, ["params.yaml: no such file (the working directory is the project)"])
+
+
+def test_unknown_unet_names_the_known_ones(project: Path, checkout: Path) -> None:
+    code, _, lines, loaded = run(project, checkout, "train", "nosuch")
+    assert (code, lines) == (2, ["params.yaml: cascade: 'nosuch' is not listed; known: base, super"])
+    assert "torch" not in loaded
+
+
+def test_unknown_source_names_the_known_ones(project: Path, checkout: Path) -> None:
+    code, _, lines, _ = run(project, checkout, "ingest", "nosuch")
+    assert (code, lines) == (2, ["params.yaml: sources: 'nosuch' is not listed; known: scenes"])
+
+
+def test_experiments_are_listed_with_a_star_at_the_active_one(project: Path, checkout: Path) -> None:
+    code, output, _, _ = run(project, checkout, "experiment", "list")
+    assert code == 0
+    assert output.splitlines()[0].startswith("* demo ")
+    assert output.splitlines()[1] == "  base-only          The base alone."
+
+
+def test_experiment_is_applied_and_edits_are_refused(project: Path, checkout: Path) -> None:
+    (project / "data/models/super").mkdir(parents=True)
+    code, output, _, _ = run(project, checkout, "experiment", "apply", "base-only")
+    assert (code, output.splitlines()) == (
+        0,
+        ["params.yaml is experiment base-only", "set aside  data/models/super -> runs/parked/"],
+    )
+
+    path = project / "params.yaml"
+    path.write_text(re.sub(r"batch_tokens: \d+", "batch_tokens: 77", path.read_text()))
+    code, _, lines, _ = run(project, checkout, "experiment", "apply", "demo")
+    assert code == 2
+    assert lines[0].startswith("params.yaml: has edits of its own")
+    assert run(project, checkout, "experiment", "apply", "demo", "--force")[0] == 0
+
+
+def test_inspect_counts_an_experiment_for_programs(project: Path, checkout: Path) -> None:
+    code, output, _, _ = run(project, checkout, "inspect", "base-only", "--json")
+    assert code == 0
+    costs = json.loads(output)
+    assert set(costs["unets"]) == {"base"}
+    assert costs["total_parameters"] == costs["unets"]["base"]["num_parameters"] > 0
+
+
+def test_sample_without_a_cascade_says_what_makes_one(tmp_path: Path, checkout: Path) -> None:
+    code, _, lines, _ = run(tmp_path, checkout, "sample", "a red apple")
+    assert code == 2
+    assert lines == ["data/cascade.json: no such file; `dvc repro` makes one, and it comes with an exported cascade"]
+
+
+def test_defect_keeps_its_traceback(project: Path, checkout: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "ruamel" / "yaml"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("int('a defect')\n")
+    result = subprocess.run(
+        [sys.executable, "-c", "from minimagen.cli import main; main()", "curate"],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "broken"), str(checkout)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("ValueError: invalid literal for int() with base 10: 'a defect'\n")

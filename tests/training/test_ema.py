@@ -1,0 +1,79 @@
+"""Averages are their closed form, in fp32, and computing with them leaves the network alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from minimagen.training.ema import Ema, decay_at
+from tests.training.small import small_network
+
+
+def test_the_average_of_a_moving_weight_is_the_geometric_sum() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    values = [0.5, -1.0, 2.0, 0.25, 3.0]
+    nn.init.constant_(network.weight, values[0])
+    ema = Ema(network)
+
+    for value in values[1:]:
+        nn.init.constant_(network.weight, value)
+        ema.update(network, 0.9)
+
+    weights = [0.9**4, *(0.1 * 0.9 ** (4 - k) for k in range(1, 5))]
+    expected = sum(weight * value for weight, value in zip(weights, values, strict=True))
+    torch.testing.assert_close(ema.tensors["weight"].item(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_bf16_network_has_an_fp32_average_that_moves() -> None:
+    network = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
+    nn.init.constant_(network.weight, 1.0)
+    ema = Ema(network)
+    nn.init.constant_(network.weight, 2.0)
+
+    for _ in range(200):
+        ema.update(network, 0.9999)
+
+    assert ema.tensors["weight"].dtype == torch.float32
+    assert ema.tensors["weight"].item() == pytest.approx(2.0 - 0.9999**200, rel=1e-4)
+
+
+def test_the_decay_warms_up_to_its_limit() -> None:
+    assert decay_at(1, 0.999) == pytest.approx(2 / 11)
+    assert decay_at(80, 0.999) == pytest.approx(81 / 90)
+    assert decay_at(100_000, 0.999) == 0.999
+    assert decay_at(5, 0.0) == 0.0
+
+
+def test_a_decay_of_zero_copies_the_weights() -> None:
+    network = small_network()
+    ema = Ema(network)
+    nn.init.ones_(next(network.parameters()))
+
+    ema.update(network, 0.0)
+
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(ema.tensors[name], value.detach(), rtol=0, atol=0)
+
+
+def test_computing_with_averages_equals_a_network_that_holds_them() -> None:
+    network, twin = small_network().eval(), small_network().eval()
+    ema = Ema(network)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    inputs = torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
+    changed = network(inputs)
+
+    averaged = ema.network(network)(inputs)
+
+    torch.testing.assert_close(averaged, twin(inputs), rtol=0, atol=0)
+    torch.testing.assert_close(network(inputs), changed, rtol=0, atol=0)
+
+
+def test_averages_have_the_layout_of_their_weights() -> None:
+    network = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    assert Ema(network).tensors["weight"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_network_with_buffers_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="running_mean"):
+        Ema(nn.BatchNorm1d(3))
