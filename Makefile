@@ -29,7 +29,7 @@ demo: $(READY) ## the whole pipeline on drawn pictures, from nothing to a report
 	@echo "Draw      $(BIN)/minimagen sample 'a large red apple on a blue background'"
 
 test: $(READY) ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(READY) ## style, formatting, types, layers
 	$(BIN)/ruff check
@@ -57,7 +57,7 @@ clean: ## what tools leave behind; no data, no runs, no environment
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find minimagen flows tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --no-compile: compiling what is never imported takes longer than installing; an import compiles what it needs.
+# Compiling what is never imported takes longer than installing: one import of what the stages import compiles that.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; make PYTHON=python3.12 chooses another")'
 	$(PYTHON) -m venv $(VENV)
@@ -65,4 +65,5 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --no-compile $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	$(BIN)/python -m pip check
+	$(BIN)/python -c "import dvc.repo, mlflow.store.tracking.sqlalchemy_store, prefect, torch, transformers"
 	@touch $@

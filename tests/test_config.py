@@ -20,6 +20,7 @@ def document(checkout: Path) -> dict[str, object]:
     put(document, "unets.super.low_res_size", 16)
     put(document, "unets.super.unet.dim_mults", [1, 2])
     for name, levels in (("base", 3), ("super", 2)):
+        put(document, f"unets.{name}.unet.memory_efficient", name == "super")
         put(document, f"unets.{name}.unet.num_resnet_blocks", [1] * levels)
         put(document, f"unets.{name}.unet.layer_attns", [False] * levels)
         put(document, f"unets.{name}.unet.layer_cross_attns", [True] * levels)
@@ -130,7 +131,7 @@ def test_every_problem_has_its_line(document: dict[str, object]) -> None:
     put(document, "curate.val_fraction", 1.5)
     put(document, "evaluate", {})
     found = problems(document)
-    assert len(found) == 2 + 6
+    assert len(found) == 2 + 7
     assert all(line.startswith("params.yaml: ") for line in found)
     assert "params.yaml: evaluate.seed: missing" in found
 

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,43 @@ def test_empty_overlay_is_an_error(project: Path) -> None:
     with pytest.raises(ConfigError, match=r"empty\.yaml: has no parameters"):
         load_experiment(project, "empty")
     assert read_yaml(project / "experiments" / "empty.yaml") is None
+
+
+PIPELINE = """
+stages:
+  train:
+    foreach: ${cascade}
+    do:
+      cmd: mkdir -p data/models/${item} && echo ${item} > data/models/${item}/weights
+      params: ["unets.${item}"]
+      outs: ["data/models/${item}"]
+  evaluate:
+    cmd: ls data/models > data/found
+    deps: [data/models]
+    params: [cascade]
+    outs: [data/found]
+"""
+
+
+def test_cascade_made_smaller_and_whole_again_has_the_first_hashes(project: Path) -> None:
+    def dvc(*arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True).stdout
+
+    def outs() -> dict[str, str]:
+        stages = YAML(typ="safe", pure=True).load((project / "dvc.lock").read_text())["stages"]
+        return {name: stages[name]["outs"][0]["md5"] for name in ("train@base", "train@super", "evaluate")}
+
+    (project / "dvc.yaml").write_text(PIPELINE)
+    dvc("init", "--no-scm")
+    dvc("repro")
+    first = outs()
+
+    apply_experiment(project, "base-only", is_forced=False)
+    dvc("repro")
+    assert (project / "data/found").read_text() == "base\n"
+
+    apply_experiment(project, DEMO, is_forced=False)
+    assert "Running stage" not in dvc("repro")
+    assert outs() == first
+    assert (project / "data/found").read_text() == "base\nsuper\n"

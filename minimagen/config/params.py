@@ -45,6 +45,8 @@ class EvaluateConfig(Section):
     """Seed of every sampled picture."""
     num_captions: int = Field(ge=1)
     """Held-out captions that are drawn and scored."""
+    num_training_captions: int = Field(ge=1)
+    """Training captions that are drawn, to see which give back a training picture of their own."""
     num_loss_images: int = Field(ge=1)
     """Held-out pictures for the denoising loss."""
     num_super_pairs: int = Field(ge=0)

@@ -123,7 +123,7 @@ def _inputs(params: Params, root: Path, device: torch.device, folder: Path, inte
 
 def _count_batches(params: Params, num_held_out: int, num_training: int) -> int:
     config = params.evaluate
-    sizes = [min(config.num_captions, num_held_out), min(config.num_captions, num_training)]
+    sizes = [min(config.num_captions, num_held_out), min(config.num_training_captions, num_training)]
     sizes += [min(config.num_super_pairs, num_held_out)] * (len(params.cascade) - 1)
     return sum(-(-size // config.batch_size) for size in sizes)
 

@@ -37,8 +37,9 @@ class Measurements:
 
 def measure(inputs: Inputs) -> Measurements:
     """Draws what has to be drawn and measures it."""
-    drawn = draw_captions(inputs, inputs.held_out, "held-out")
-    reproduced = draw_captions(inputs, inputs.training, "training")
+    config = inputs.params.evaluate
+    drawn = draw_captions(inputs, inputs.held_out, config.num_captions, "held-out")
+    reproduced = draw_captions(inputs, inputs.training, config.num_training_captions, "training")
     right = is_reproduced(inputs, reproduced)
     scores = score_alignment(inputs, drawn)
     enlarged = enlarge_held_out(inputs)

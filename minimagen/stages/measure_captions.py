@@ -45,14 +45,15 @@ class StageScores:
     alignment: AlignmentResult
 
 
-def draw_captions(inputs: Inputs, dataset: CaptionedImages, name: str) -> Drawn:
+def draw_captions(inputs: Inputs, dataset: CaptionedImages, num_captions: int, name: str) -> Drawn:
     """Draws captions of a data set through the whole cascade, unique ones first; a picture's noise is named by its key.
 
     Args:
+        num_captions: at most; a smaller data set is drawn as a whole.
         name: of the folder in which batches are kept.
     """
     config, cascade = inputs.params.evaluate, inputs.cascade
-    positions = choose_samples(dataset.captions, config.num_captions, config.seed)
+    positions = choose_samples(dataset.captions, num_captions, config.seed)
 
     def draw(chunk: Sequence[int]) -> dict[str, PixelImages]:
         text_embeds, text_mask = dataset.embeds.padded(chunk)

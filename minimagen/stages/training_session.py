@@ -177,8 +177,12 @@ class Session:
 
     def _draw(self, step: int) -> None:
         config = self.objective.section.training
-        positions = spread_indices(min(config.grid.num_captions, len(self.held_out)), len(self.held_out))
-        captions = [self.held_out.captions[position] for position in positions]
+        # Several pictures may share a caption: of each caption the last one is shown.
+        distinct = list({caption: position for position, caption in enumerate(self.held_out.captions)}.items())
+        chosen = [
+            distinct[index] for index in spread_indices(min(config.grid.num_captions, len(distinct)), len(distinct))
+        ]
+        captions, positions = [caption for caption, _ in chosen], [position for _, position in chosen]
         with self._averaged():
             pictures = draw_grid(self.objective, self._network, self.held_out.batch(positions, seed=config.seed))
         png = io.BytesIO()

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,16 @@ STAGES = ["draw", "part@one", "part@two", "judge"]
 
 
 def states_of_tasks(state: State) -> dict[str, str | None]:
-    """Returns the state of each task of a flow run, as the server shows it."""
+    """Returns the state of each task of a finished flow run, once the server, which hears of them late, shows it."""
     run_id = state.state_details.flow_run_id
     assert run_id is not None
+    deadline_s = time.monotonic() + 60
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
-    return {run.name: run.state_name for run in runs}
+        while True:
+            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
+            are_final = len(runs) == len(STAGES) and all(run.state and run.state.is_final() for run in runs)
+            if are_final or time.monotonic() > deadline_s:
+                return {run.name: run.state_name for run in runs}
 
 
 def edit(project: Path, old: str, new: str) -> None:

@@ -47,7 +47,8 @@ def _params(checkout: Path, *, num_captions: int = 5) -> Params:
         document["unets"][name] |= {"image_size": size, "low_res_size": low_res_size}
         document["unets"][name]["unet"] |= small | levels
         document["sampling"][name]["num_steps"] = 2
-    document["evaluate"] |= {"num_captions": num_captions, "num_loss_images": 8, "num_super_pairs": 5}
+    document["evaluate"] |= {"num_captions": num_captions, "num_training_captions": 4}
+    document["evaluate"] |= {"num_loss_images": 8, "num_super_pairs": 5}
     document["evaluate"] |= {"num_report_rows": 3, "batch_size": 3}
     return validate_params(document, Path("params.yaml"))
 
@@ -145,7 +146,7 @@ def test_metrics_say_all_that_the_design_promises(evaluated: Path):
     assert metrics["alignment"]["chance"] == pytest.approx(1 / (2 * 2 * 2 * 2))
     assert metrics["unets"]["base"].keys() == {"loss", "loss_by_time"}
     assert metrics["unets"]["super"].keys() >= {"loss", "psnr", "psnr_bicubic", "psnr_gain"}
-    assert metrics["reproduction"]["num_pairs"] == 5
+    assert metrics["reproduction"]["num_pairs"] == 4
     assert metrics["sampling"]["num_evaluations"] == 2 * 2 + 2
 
 
@@ -153,7 +154,7 @@ def test_scores_have_a_record_for_each_sample(evaluated: Path):
     scores = json.loads((evaluated / "data/eval/scores.json").read_bytes())
     metrics = json.loads((evaluated / "data/eval/metrics.json").read_bytes())
 
-    assert [len(scores[kind]) for kind in ("held_out", "training")] == [5, 5]
+    assert [len(scores[kind]) for kind in ("held_out", "training")] == [5, 4]
     right = [all(record["is_right"]["super"].values()) for record in scores["held_out"]]
     assert sum(right) / 5 == metrics["alignment"]["joint"]
     gains = [record["psnr"] - record["psnr_bicubic"] for record in scores["super_resolution"]["super"]]
@@ -186,7 +187,7 @@ def test_report_shows_every_rejected_file_and_asks_for_nothing(evaluated: Path):
 def test_outs_hold_no_path_and_the_run_leaves_times_beside_them(evaluated: Path):
     for content in _outs(evaluated).values():
         assert str(evaluated).encode() not in content
-    assert json.loads((evaluated / "runs/evaluate/timings.json").read_bytes())["num_pictures"] == 15
+    assert json.loads((evaluated / "runs/evaluate/timings.json").read_bytes())["num_pictures"] == 14
     assert not list((evaluated / "runs/evaluate").glob("*/drawn"))
 
 
@@ -224,7 +225,7 @@ def test_an_interrupted_evaluation_goes_on_with_what_it_has_drawn(
     del limits[0]
     run_evaluate(_params(checkout), project)
 
-    assert len(drawn) == len(set(drawn)) == 10
+    assert len(drawn) == len(set(drawn)) == 9
     assert _outs(project) == _outs(evaluated)
 
 
