@@ -15,6 +15,9 @@ from PIL import Image
 
 from minimagen.sources.scene_grammar import BACKGROUNDS, MIRRORED, Scene
 
+DRAWING_VERSION = "1"
+"""Raise it when the same scene comes out differently: shards drawn before are then drawn again."""
+
 SUPERSAMPLING = 4
 """Sub-pixels per side of a pixel; edges and displacements are exact to 1 / SUPERSAMPLING px."""
 

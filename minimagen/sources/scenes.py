@@ -15,7 +15,7 @@ from minimagen.rows import Row, snapshot_instant
 from minimagen.shards import ShardJob, ShardReport, find_report, write_shard
 from minimagen.sources.images import encode_image, perceptual_hash
 from minimagen.sources.scene_deal import check_deal, deal_scene
-from minimagen.sources.scene_drawing import Sprites, draw_scene, read_sprite_names, read_sprites
+from minimagen.sources.scene_drawing import DRAWING_VERSION, Sprites, draw_scene, read_sprite_names, read_sprites
 from minimagen.sources.scene_grammar import (
     BACKGROUNDS,
     POSITIONS,
@@ -75,7 +75,8 @@ def plan(config: ScenesConfig, *, reads: Path, snapshot: str) -> list[ShardJob]:
     check_deal(completed)
     common = {
         "scenes": completed.model_dump(mode="json"),
-        "sheet": reads.as_posix(),
+        "reads": reads.as_posix(),
+        "drawing_version": DRAWING_VERSION,
         "sheet_sha256": sha256_file(reads),
         "snapshot": snapshot,
     }
@@ -101,7 +102,7 @@ def run(job: ShardJob, *, folder: Path) -> ShardReport:
         return report
     spec = json.loads(job.spec)
     config = ScenesConfig.model_validate_json(json.dumps(spec["scenes"]))
-    sheet = Path(spec["sheet"])
+    sheet = Path(spec["reads"])
     if sha256_file(sheet) != spec["sheet_sha256"]:
         raise ValueError(f"{sheet} has changed since shard {job.name} was planned; run the ingest again")
     sprites = read_sprites(sheet, set(config.objects))
