@@ -1,6 +1,8 @@
 """The built-in text encoder: a small T5 encoder with seeded random weights, as an ordinary Hugging Face folder.
 
-It tells words, and places of words, apart but knows no meaning: random features, nothing is learned. Its vocabulary is
+It tells words, and places of words, apart but knows no meaning: random features, nothing is learned. Only where each
+attention head looks is set: at one of the words around, so that a vector says in a linear way what stands where around
+its word, and the order of words is as easy to learn as the words themselves. The vocabulary is
 counted from the corpus that the caller passes, so that every word of the corpus is one token; anything else is spelled
 from fragments. Does not know whose corpus that is. T5: Raffel et al. 2020; unigram tokens: Kudo 2018.
 """
@@ -22,6 +24,8 @@ from minimagen.text.names import TINY_TEXT_DIM
 NUM_FRAGMENTS = 1024
 """Word parts in the vocabulary, beside the single characters."""
 
+_NUM_DISTANCES = 16
+"""Buckets of distances to each side."""
 _SPACE = "\u2581"
 _CHARACTERS = "".join(map(chr, (*range(0x21, 0x7F), *range(0xA1, 0x100))))
 _CONFIG = {
@@ -30,12 +34,13 @@ _CONFIG = {
     "d_ff": 256,
     "num_layers": 2,
     "num_heads": 8,
+    "relative_attention_num_buckets": 2 * _NUM_DISTANCES,
     "feed_forward_proj": "relu",
     "dropout_rate": 0.0,
     "tie_word_embeddings": True,
 }
-# Standard deviations. The blocks add less than the embedding holds, so a word stays recognisable; queries and keys are
-# small beside the position bias, so heads look at places and not at words, and the order of words shows.
+# Standard deviations. The blocks add about what the embedding holds, so a word stays recognisable; queries and keys are
+# small beside the position bias, so heads look at places and not at words.
 _WEIGHT_STD = {
     "SelfAttention.q": 0.02,
     "SelfAttention.k": 0.02,
@@ -44,7 +49,11 @@ _WEIGHT_STD = {
     "DenseReluDense.wi": 0.09,
     "DenseReluDense.wo": 0.04,
 }
-_POSITION_BIAS_STD = 3.0
+_HEAD_OFFSETS = (range(-1, 0), range(1, 2), range(-2, -1), range(2, 3), range(-3, -2), range(3, 4),
+                 range(1 - _NUM_DISTANCES, 0), range(1, _NUM_DISTANCES))  # fmt: skip
+"""The words that each head looks at, counted from its own: one before or behind, or all of one side."""
+_POSITION_BIAS = 10.0
+"""Of the logits of those words over all others."""
 
 
 def build_tiny(folder: Path, corpus: Iterable[str]) -> None:
@@ -114,10 +123,24 @@ def _random_weights(config: T5Config, vocabulary: Sequence[str]) -> dict[str, to
         if name.endswith("layer_norm.weight"):
             weights[name] = torch.ones(shape)
         elif name.endswith("relative_attention_bias.weight"):
-            weights[name] = _draw(name, shape, _POSITION_BIAS_STD)
+            weights[name] = _position_bias(shape)
         elif "embed_tokens" not in name and name != "shared.weight":
             weights[name] = _draw(name, shape, _WEIGHT_STD[".".join(name.split(".")[-3:-1])])
     return weights
+
+
+def _position_bias(shape: torch.Size) -> torch.Tensor:
+    """Returns (buckets, heads): a head's bias on each bucket of distances, those ahead after those behind.
+
+    T5 (Raffel et al. 2020, section 2.1): half of the buckets are for words behind, half for words ahead; of each, the
+    nearer half hold one distance, the others logarithmically more.
+    """
+    num_sided = shape[0] // 2
+    bias = torch.zeros(shape)
+    for head, offsets in enumerate(_HEAD_OFFSETS):
+        for offset in offsets:
+            bias[abs(offset) + (num_sided if offset > 0 else 0), head] = _POSITION_BIAS
+    return bias
 
 
 def _draw(name: str, shape: torch.Size, std: float) -> torch.Tensor:

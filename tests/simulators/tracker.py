@@ -5,6 +5,7 @@ function that names the fault of each request.
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 Fault = Literal["refuse", "lose answer", "hang"]
 """Answer 500 and do nothing; do it and close the connection; do nothing and never answer."""
 Message = dict[str, object]
+Socket = socket.socket | tuple[bytes, socket.socket]
 
 
 class _Store:
@@ -90,15 +92,26 @@ class TrackerSimulator:
         """Set once a fault has happened."""
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._is_idle = threading.Condition(self._lock)
+        self._num_answering = 0
         self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = False
+        self._server = self._server_that_counts()
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
         """The address for MLFLOW_TRACKING_URI."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def wait_until_idle(self) -> None:
+        """Returns once every request sent before this call has been answered or hangs, its sender dead or alive."""
+        host, port = self._server.server_address[:2]
+        with socket.create_connection((str(host), port)) as connection:  # Connections are accepted in their order.
+            connection.sendall(b"GET /mlflow/last HTTP/1.0\r\n\r\n")
+            while connection.recv(4096):
+                pass
+        with self._is_idle:
+            assert self._is_idle.wait_for(lambda: self._num_answering == 0, timeout=60)
 
     def stage_points(self, key: str) -> list[tuple[int, float]]:
         """Returns the (step, value) of a curve over all runs of stages, sorted; a repeated point appears once."""
@@ -137,6 +150,33 @@ class TrackerSimulator:
 
     def handle(self, request: BaseHTTPRequestHandler, body: Message) -> None:
         """Answers one request, or commits its fault."""
+        if self._answer(request, body):
+            self._count_answering(-1)
+            self._released.wait()
+            self._count_answering(1)
+
+    def _count_answering(self, change: int) -> None:
+        with self._is_idle:
+            self._num_answering += change
+            self._is_idle.notify_all()
+
+    def _server_that_counts(self) -> ThreadingHTTPServer:
+        simulator = self
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = False
+
+            def process_request(self, request: Socket, client_address: object) -> None:
+                simulator._count_answering(1)
+                super().process_request(request, client_address)
+
+            def process_request_thread(self, request: Socket, client_address: object) -> None:
+                super().process_request_thread(request, client_address)
+                simulator._count_answering(-1)
+
+        return Server(("127.0.0.1", 0), self._handler())
+
+    def _answer(self, request: BaseHTTPRequestHandler, body: Message) -> bool:
         path = urlsplit(request.path).path.partition("/mlflow/")[2]
         with self._lock:
             nth = self._counts.get(path, 0)
@@ -144,8 +184,7 @@ class TrackerSimulator:
         fault = self.fault(path, nth)
         if fault == "hang":
             self.was_hit.set()
-            self._released.wait()
-            return
+            return True
         answer: Message | None = {"error_code": "INTERNAL_ERROR", "message": "on purpose"}
         if fault != "refuse":
             with self._lock:
@@ -155,6 +194,7 @@ class TrackerSimulator:
         if fault != "lose answer":
             status = 500 if fault == "refuse" else 200 if answer is not None else 404
             _send(request, status, answer or {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such run"})
+        return False
 
 
 def _send(request: BaseHTTPRequestHandler, status: int, answer: Message) -> None:
