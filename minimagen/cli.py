@@ -3,14 +3,15 @@
 Parameters are checked before a stage is imported, so a wrong one is told before torch is loaded.
 """
 
-import dis
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from minimagen.errors import BUSY_CODE, USER_ERROR_CODE, BusyError, UserError
 
 if TYPE_CHECKING:
     from minimagen.config import Params
@@ -91,6 +92,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="the same seed draws the same pictures")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="steps of every stage, instead of the trained ones")] = None,
     guidance: Annotated[float | None, typer.Option(min=1.0, help="guidance scale of every stage; 1 is none")] = None,
+    negative: Annotated[str | None, typer.Option(help="what to draw away from; needs guidance above 1")] = None,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("samples"),
     cascade: Annotated[Path, typer.Option(help="folder of a trained cascade")] = Path("data"),
 ) -> None:
@@ -99,7 +101,15 @@ def sample(
     from minimagen.stages.sample import run_sample
 
     overrides = StageOverrides(num_steps=steps, guidance_scale=guidance)
-    run_sample(captions, cascade_folder=cascade, out=out, num_per_caption=num, seed=seed, overrides=overrides)
+    run_sample(
+        captions,
+        cascade_folder=cascade,
+        out=out,
+        num_per_caption=num,
+        seed=seed,
+        overrides=overrides,
+        negative=negative,
+    )
 
 
 @app.command()
@@ -123,7 +133,7 @@ def list_experiments() -> None:
 
     active = active_experiment(ROOT)
     for name in experiment_names(ROOT):
-        typer.echo(f"{'*' if name == active else ' '} {name:<18} {load_experiment(ROOT, name).description}")
+        typer.echo(f"{'*' if name == active else ' '} {name:<23} {load_experiment(ROOT, name).description}")
 
 
 @experiment.command(name="apply")
@@ -176,14 +186,17 @@ def main() -> None:
     """Runs the command line: what the user has to change is told in a line per problem, a defect with its traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("minimagen").setLevel(logging.INFO)
+    tell_errors(app)
+
+
+def tell_errors(run: Callable[[], object]) -> None:
+    """Runs something and ends the process with what it told: 2 for what a user has to change, 75 for a lock."""
     try:
-        app()
-    except (ValueError, FileNotFoundError) as error:
-        if not _is_told_by_us(error):
-            raise
+        run()
+    except (UserError, BusyError) as error:
         for line in str(error).splitlines():
             typer.echo(line, err=True)
-        sys.exit(2)
+        sys.exit(USER_ERROR_CODE if isinstance(error, UserError) else BUSY_CODE)
 
 
 def _params() -> "Params":
@@ -194,14 +207,8 @@ def _params() -> "Params":
 
 def _known(key: str, name: str, names: Collection[str]) -> None:
     if name not in names:
-        raise ValueError(f"params.yaml: {key}: {name!r} is not listed; known: {', '.join(names)}")
+        raise UserError(f"params.yaml: {key}: {name!r} is not listed; known: {', '.join(names)}")
 
 
-def _is_told_by_us(error: Exception) -> bool:
-    """Whether a `raise` of this project made the error, to tell the user something; any other is a defect of ours."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or not str(trace.tb_frame.f_globals.get("__name__")).startswith("minimagen."):
-        return False
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+if __name__ == "__main__":
+    main()

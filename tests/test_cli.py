@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from minimagen.cli import tell_errors
+from minimagen.errors import MissingFileError, UserError
 from minimagen.experiments import DEMO, apply_experiment
+from minimagen.stages.run_lock import run_lock
+from minimagen.tracking.lock import LockedError
+from minimagen.training.loop import TrainingDiverged
 
 HEAVY = ("torch", "transformers", "mlflow", "pandas", "pyarrow", "pydantic")
 PROGRAM = """
@@ -88,7 +93,7 @@ def test_experiments_are_listed_with_a_star_at_the_active_one(project: Path, che
     code, output, _, _ = run(project, checkout, "experiment", "list")
     assert code == 0
     assert output.splitlines()[0].startswith("* demo ")
-    assert output.splitlines()[1] == "  base-only          The base alone."
+    assert output.splitlines()[1] == "  base-only               The base alone."
 
 
 def test_experiment_is_applied_and_edits_are_refused(project: Path, checkout: Path) -> None:
@@ -136,3 +141,44 @@ def test_defect_keeps_its_traceback(project: Path, checkout: Path, tmp_path: Pat
     assert result.returncode == 1
     assert result.stderr.startswith("Traceback")
     assert result.stderr.endswith("ValueError: invalid literal for int() with base 10: 'a defect'\n")
+
+
+def test_what_another_process_is_at_work_on_is_a_line_and_exit_code_75(project: Path, checkout: Path) -> None:
+    with run_lock(project / "runs/train/base.lock"):
+        code, _, lines, _ = run(project, checkout, "train", "base")
+
+    assert (code, lines) == (75, [f"{project}/runs/train/base.lock: held by process {os.getpid()}"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("a.yaml: key: 3, expected 4\na.yaml: other: missing"), 2),
+        (MissingFileError("data/cascade.json: no such file"), 2),
+        (TrainingDiverged(7, "the loss is not finite", ["folder:3", "folder:5"]), 2),
+        (LockedError("runs/a.lock: held by another process"), 75),
+    ],
+)
+def test_errors_for_users_are_their_lines_and_a_code(
+    capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        tell_errors(fail)
+
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"{error}\n"
+
+
+def test_a_training_that_diverged_names_step_samples_and_what_to_do() -> None:
+    error = TrainingDiverged(7, "the loss is not finite", [f"folder:{number}" for number in range(20)])
+
+    assert str(error).startswith("step 7: the loss is not finite; samples folder:0, folder:1, ")
+    assert "and 12 more: lower training.learning_rate or lengthen warmup_steps" in str(error)
+
+
+def test_errors_that_no_user_can_mend_are_not_hidden() -> None:
+    with pytest.raises(ValueError, match="a defect"):
+        tell_errors(lambda: int("a defect"))

@@ -5,9 +5,11 @@ Structure: Imagen (Saharia et al. 2022, appendix B) as MinImagen has it, whose p
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from minimagen.config import UNetConfig
 from minimagen.models.attention import CrossAttention, TransformerBlock
@@ -27,6 +29,8 @@ from minimagen.shapes import (
 
 CHANNELS = 3
 SKIP_SCALE = 2**-0.5
+NUM_WARP_NUMBERS = 4
+"""How a warped training picture is described: all 0 is a picture as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,10 @@ class UpLevel(nn.Module):
     def forward(
         self, x: FeatureMap, skips: list[FeatureMap], time: Vectors, tokens: Tokens, mask: TokenMask
     ) -> FeatureMap:
-        x = self.first(torch.cat((x, skips.pop() * SKIP_SCALE), dim=1), time, tokens, mask)
-        for block in self.blocks:
-            x = block(torch.cat((x, skips.pop() * SKIP_SCALE), dim=1), time)
+        first_skip, *others = reversed(skips)
+        x = self.first(torch.cat((x, first_skip * SKIP_SCALE), dim=1), time, tokens, mask)
+        for block, skip in zip(self.blocks, others, strict=True):
+            x = block(torch.cat((x, skip * SKIP_SCALE), dim=1), time)
         return self.after(self.attention(x))
 
 
@@ -149,10 +154,12 @@ class UNet(nn.Module):
     Args:
         text_dim: width of the encoded captions.
         has_low_res: whether it is a super-resolution stage.
+        is_recomputing: keep no activations inside levels for the way back, but compute them again; same gradients.
     """
 
-    def __init__(self, config: UNetConfig, *, text_dim: int, has_low_res: bool) -> None:
+    def __init__(self, config: UNetConfig, *, text_dim: int, has_low_res: bool, is_recomputing: bool = False) -> None:
         super().__init__()
+        self.is_recomputing = is_recomputing
         dim, cond_dim = config.dim, config.cond_dim or config.dim
         time_dim = dim * (8 if has_low_res else 4)
         factory = BlockFactory(config, time_dim=time_dim, cond_dim=cond_dim)
@@ -177,6 +184,7 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(dim, CHANNELS, 3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
+        self.warp = nn.Linear(NUM_WARP_NUMBERS, time_dim, bias=False) if config.hears_warp else None
 
     def forward(
         self,
@@ -188,26 +196,35 @@ class UNet(nn.Module):
         is_dropped: SampleMask | None = None,
         low_res: Images | None = None,
         low_res_level: Timesteps | None = None,
+        warp: Vectors | None = None,
     ) -> Images:
         """Predicts the target that it was trained on from a noisy picture.
 
         Args:
             is_dropped: samples whose caption is replaced by the null tokens; None drops none.
             low_res: the low-resolution picture at this stage's size, noised to ``low_res_level``.
+            warp: how each picture was warped; None is not at all. Needs ``hears_warp``.
         """
         time, tokens, mask = self._condition(t, text_embeds, text_mask, is_dropped, low_res_level)
+        if self.warp is not None and warp is not None:
+            time = time + self.warp(warp)
         x = first = self.first(xt if low_res is None else torch.cat((xt, low_res), dim=1))
         skips: list[list[FeatureMap]] = []
         for down in self.downs:
-            x, level_skips = down(x, time, tokens, mask)
+            x, level_skips = self._through(down, x, time, tokens, mask)
             skips.append(level_skips)
         x = self.middle1(x, time, tokens, mask)
         x = self.middle2(self.middle_attention(x), time, tokens, mask)
         for up in self.ups:
-            x = up(x, skips.pop(), time, tokens, mask)
+            x = self._through(up, x, skips.pop(), time, tokens, mask)
         if self.has_final_skip:
             x = torch.cat((x, first * SKIP_SCALE), dim=1)
-        return self.last(self.last_block(x, time))
+        return self.last(self._through(self.last_block, x, time))
+
+    def _through(self, part: nn.Module, *inputs: object) -> Any:
+        if self.is_recomputing and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
     def _condition(
         self,

@@ -14,6 +14,7 @@ import pyarrow as pa
 from minimagen.config import ConfigError, CurateConfig, Params
 from minimagen.datasets.curate import Placement, Sample, curate, positions_to_look_at, sample_of
 from minimagen.datasets.likeness import Look, look_at
+from minimagen.errors import UserError
 from minimagen.files import sha256_file, write_json
 from minimagen.manifest import Manifest, read_manifest, write_manifest
 from minimagen.rows import CURATED_SCHEMA, ROW_SCHEMA, Failure, Rejection
@@ -77,7 +78,7 @@ def _read_sources(params: Params, raw: Path) -> dict[str, Manifest]:
     manifests = {source: read_manifest(raw / source) for source in sorted(params.sources)}
     versions = {source: manifest.cleaner_version for source, manifest in manifests.items()}
     if len(set(versions.values())) > 1:
-        raise ValueError(f"{raw}: captions were cleaned by different versions {versions}: run ingest again")
+        raise UserError(f"{raw}: captions were cleaned by different versions {versions}: run ingest again")
     return manifests
 
 
@@ -87,7 +88,7 @@ def _open_shards(folder: Path, manifest: Manifest) -> list[_RawShard]:
         path = folder / file.file
         columns = read_table(path, ["key", "text", "phash", "extra", "source_url"]).to_pydict()
         if sha256_file(path) != file.sha256:
-            raise ValueError(f"{path} is damaged: its SHA-256 is not the one in {folder / 'manifest.json'}")
+            raise UserError(f"{path} is damaged: its SHA-256 is not the one in {folder / 'manifest.json'}")
         rows = zip(columns["key"], columns["text"], columns["phash"], columns["extra"], strict=True)
         samples = [sample_of(key, text, phash, manifest.name, extra) for key, text, phash, extra in rows]
         shards.append(_RawShard(manifest.name, path, samples, columns["source_url"]))

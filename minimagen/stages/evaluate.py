@@ -5,7 +5,6 @@ Reads only the U-Nets that ``cascade`` lists. An interrupted evaluation goes on 
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from minimagen.stages.evaluation_inputs import (
 )
 from minimagen.stages.evaluation_outs import METRICS_FILE, REPORT_FILE, write_outs
 from minimagen.stages.measure import Measurements, measure
-from minimagen.stages.run_lock import EXIT_CODE, AlreadyRunningError, run_lock
+from minimagen.stages.run_lock import run_lock
 from minimagen.stages.training_inputs import set_threads
 from minimagen.tracking.location import project_root
 from minimagen.tracking.stage import TrackedStage, tracked_stage
@@ -51,7 +50,8 @@ def run_evaluate(params: Params, root: Path = Path()) -> None:
         ConfigError: a U-Net that ``cascade`` does not list stands in data/models or data/checkpoints.
         ValueError: a stage before this one has not finished, a file is damaged, or a model was trained on other data or
             with other parameters.
-        SystemExit: 143 or 130 after a signal; 75 if another process evaluates.
+        AlreadyRunningError: another process evaluates.
+        SystemExit: 143 or 130 after a signal.
     """
     started = time.monotonic()
     if "DVC_STAGE" in os.environ:
@@ -60,12 +60,8 @@ def run_evaluate(params: Params, root: Path = Path()) -> None:
     check_listed(root, params.cascade)
     device = torch.device(device_from_environment())
     runs = project_root(root) / RUNS
-    try:
-        with run_lock(runs / "evaluate.lock"), Interrupt() as interrupt:
-            found = _evaluate(params, root, device, runs, interrupt)
-    except AlreadyRunningError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_CODE) from error
+    with run_lock(runs / "evaluate.lock"), Interrupt() as interrupt:
+        found = _evaluate(params, root, device, runs, interrupt)
     _write_timings(runs, found, device, time.monotonic() - started)
     print(f"evaluate: {verdict(found.results)}\nevaluate: {root / REPORT_FILE}")
 

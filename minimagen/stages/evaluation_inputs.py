@@ -13,6 +13,7 @@ import torch
 from minimagen.config import ConfigError, Params, UNetSection
 from minimagen.datasets.captioned import CaptionedImages, Split
 from minimagen.datasets.transforms import Crop, to_float
+from minimagen.errors import UserError
 from minimagen.pipeline import Cascade, load_cascade_parts
 from minimagen.saved_model import ModelRecord
 from minimagen.shapes import Images, PixelImages
@@ -89,7 +90,7 @@ def _check_trained_as(record: ModelRecord, section: UNetSection, name: str) -> N
     for key in ("image_size", "low_res_size", "unet", "diffusion"):
         found, expected = getattr(record, key), getattr(section, key)
         if found != expected:
-            raise ValueError(
+            raise UserError(
                 f"{MODELS / name} was trained with unets.{name}.{key} = {found}, params.yaml says {expected}: "
                 f"run `minimagen train {name}`"
             )
@@ -111,7 +112,7 @@ def check_data(records: Mapping[str, ModelRecord], data_sha256: str) -> None:
     """
     for name, record in records.items():
         if record.data_sha256 != data_sha256:
-            raise ValueError(
+            raise UserError(
                 f"{MODELS / name} was trained on data {record.data_sha256[:12]}, but {CURATED} with {EMBEDDINGS} is "
                 f"{data_sha256[:12]}: run `minimagen train {name}`"
             )

@@ -11,11 +11,11 @@ Measures nothing.
 import json
 from pathlib import Path
 
+from minimagen.cascade_file import CASCADE_FILE, write_cascade_file
 from minimagen.evaluation.data_account import DataAccount, read_account
 from minimagen.evaluation.report import Report, render_report
 from minimagen.evaluation.results import leaves, to_metrics
 from minimagen.files import write_atomic, write_json
-from minimagen.pipeline import CASCADE_FILE, write_cascade_file
 from minimagen.stages.evaluation_inputs import CHECKPOINTS, CURATED, Inputs, read_sections
 from minimagen.stages.illustrate import (
     caption_records,

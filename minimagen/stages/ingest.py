@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimagen.config import Params, Section
+from minimagen.errors import UserError
 from minimagen.files import write_json
 from minimagen.manifest import Manifest, read_manifest, write_manifest
 from minimagen.shards import (
@@ -141,4 +142,4 @@ def _tell(out: Path, counts: dict[str, int], reports: Sequence[ShardReport], tot
     if by_reason:
         print(f"ingest: each with its detail in {out / 'failures'}")
     if not counts["stored"]:
-        raise ValueError(f"{out}: none of {counts['requested']} rows could be stored; the reasons are above")
+        raise UserError(f"{out}: none of {counts['requested']} rows could be stored; the reasons are above")

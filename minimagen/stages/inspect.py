@@ -4,7 +4,8 @@ Not a stage of the DVC graph. Parameters are counted, FLOPs are those of torch's
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import torch
 from rich.console import Console
@@ -12,12 +13,12 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from minimagen.config import Params, UNetSection
+from minimagen.free_memory import free_bytes
 from minimagen.models.unet import CHANNELS, UNet
+from minimagen.stages.device import device_from_environment
 from minimagen.text.locate import describe
+from minimagen.training.memory import STATE_BYTES, gibibytes, memory_need
 
-BYTES_FP32 = 4
-STATES_PER_WEIGHT = 5
-"""Weight, gradient, two moments of AdamW and the average, all fp32."""
 NUM_TEXT_TOKENS = 64
 
 
@@ -29,7 +30,7 @@ class UNetCost:
     gflop_forward: float
     """10^9 operations of a forward pass of one picture with a caption of 64 tokens; a multiply-add is two."""
     memory_bytes: int
-    """Weights, gradients, moments and averages while training, in fp32; activations not counted."""
+    """Weights, gradients, moments and averages while training, in fp32."""
 
 
 def unet_cost(section: UNetSection, text_dim: int) -> UNetCost:
@@ -48,34 +49,51 @@ def unet_cost(section: UNetSection, text_dim: int) -> UNetCost:
                 low_res_level=level if has_low_res else None,
             )
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return UNetCost(num_parameters, counter.get_total_flops() / 1e9, num_parameters * BYTES_FP32 * STATES_PER_WEIGHT)
+    return UNetCost(num_parameters, counter.get_total_flops() / 1e9, num_parameters * STATE_BYTES)
 
 
 def run_inspect(params: Params, *, as_json: bool) -> None:
-    """Prints the costs of every stage, and of the whole cascade, as a table or as JSON."""
-    encoder = params.text_encoder
-    text_dim = describe(encoder.name, encoder.revision).text_dim
-    costs = {name: unet_cost(params.unets[name], text_dim) for name in params.cascade}
+    """Prints the costs of every stage, and of the whole cascade, as a table or as JSON.
+
+    Raises:
+        ConfigError: the text encoder is unknown, or MINIMAGEN_DEVICE names what is not there.
+    """
+    encoder = describe(params.text_encoder.name, params.text_encoder.revision)
+    costs = {name: unet_cost(params.unets[name], encoder.text_dim) for name in params.cascade}
+    total = sum(cost.num_parameters for cost in costs.values())
     if as_json:
-        unets = {
-            name: {
-                "num_parameters": cost.num_parameters,
-                "gflop_forward": cost.gflop_forward,
-                "memory_bytes": cost.memory_bytes,
-            }
-            for name, cost in costs.items()
-        }
-        total = sum(cost.num_parameters for cost in costs.values())
-        described = {"name": encoder.name, "text_dim": text_dim, "max_length": encoder.max_length}
+        described = {"name": encoder.name, "text_dim": encoder.text_dim, "max_length": params.text_encoder.max_length}
+        unets = {name: asdict(cost) for name, cost in costs.items()}
         print(json.dumps({"unets": unets, "text_encoder": described, "total_parameters": total}, indent=2))
         return
-    table = Table("U-Net", "size", "parameters", "GFLOP forward", "training memory")
+    device = torch.device(device_from_environment())
+    free = free_bytes(device)
+    Console().print(cost_table(params, costs, device, free))
+    print(f"{total:,} parameters in all; text encoder {encoder.name} of width {encoder.text_dim}")
+    print(f"GFLOP: a forward pass of one picture with a caption of {NUM_TEXT_TOKENS} tokens")
+    print("memory: weights, gradients, moments and averages in fp32, room to save them; activations come on top")
+    if free is not None:
+        print(f"fits: {gibibytes(free)} of {device.type} memory are free now; U-Nets train one after another")
+
+
+def cost_table(params: Params, costs: Mapping[str, UNetCost], device: torch.device, free: int | None) -> Table:
+    """Returns a row for each stage.
+
+    Args:
+        device: what it would train on.
+        free: bytes of memory that are free there; None where nobody knows.
+    """
+    table = Table("U-Net", "size", "parameters", "GFLOP", "memory", "fits")
     for name, cost in costs.items():
         section = params.unets[name]
-        size = f"{section.low_res_size or 'noise'} -> {section.image_size} px"
-        memory = f"{cost.memory_bytes / 2**20:,.0f} MiB"
-        table.add_row(name, size, f"{cost.num_parameters:,}", f"{cost.gflop_forward:,.2f}", memory)
-    console = Console()
-    console.print(table)
-    console.print(f"text encoder {encoder.name}: {text_dim} numbers per token, {encoder.max_length} tokens at most")
-    console.print("training memory: weights, gradients, moments and averages in fp32; activations come on top")
+        needed = memory_need(cost.num_parameters, device).total_bytes
+        fits = "unknown" if free is None else ("yes" if needed <= free else "no")
+        table.add_row(
+            name,
+            f"{section.low_res_size or 'noise'} -> {section.image_size} px",
+            f"{cost.num_parameters:,}",
+            f"{cost.gflop_forward:,.2f}",
+            gibibytes(needed),
+            fits,
+        )
+    return table

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from minimagen.evaluation.memorisation import reproduction_share
 from minimagen.evaluation.results import Results
-from minimagen.pipeline import Cascade
 from minimagen.stages.evaluation_inputs import Inputs
 from minimagen.stages.measure_captions import (
     Drawn,
@@ -50,12 +49,6 @@ def measure(inputs: Inputs) -> Measurements:
         unets=measure_unets(inputs, enlarged),
         reproduction=reproduction_share(right),
         copying=measure_copying(inputs, drawn),
-        num_evaluations=_num_evaluations(inputs.cascade),
+        num_evaluations=sum(stage.settings.num_evaluations for stage in inputs.cascade.stages),
     )
     return Measurements(drawn, reproduced, right, scores, enlarged, results)
-
-
-def _num_evaluations(cascade: Cascade) -> int:
-    """Forward passes per picture through all stages; guidance makes two of each step."""
-    settings = [stage.settings for stage in cascade.stages]
-    return sum(one.num_steps * (1 if one.guidance_scale == 1.0 else 2) for one in settings)

@@ -44,7 +44,6 @@ def _measure_unet(inputs: Inputs, stage: CascadeStage, enlarged: Enlargements | 
     found = validation_losses(
         lambda batch, draws: objective.loss_under(stage.denoiser.network, batch, draws),
         inputs.held_out_at(stage.name),
-        image_size=stage.image_size,
         aug_level=objective.usual_aug_level,
         num_images=config.num_loss_images,
         batch_size=config.batch_size,

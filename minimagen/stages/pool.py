@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 
 from minimagen.config import ConfigError
+from minimagen.errors import UserError
 from minimagen.shards import ShardJob, ShardReport
 
 
@@ -53,7 +54,7 @@ def map_jobs(
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise ValueError(
+            raise UserError(
                 f"a worker process was killed, perhaps for want of memory: run again with MINIMAGEN_PROCESSES below "
                 f"{num_processes}; finished shards are kept"
             ) from error

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-EXIT_CODE = 75
-"""What a stage exits with when another process does its work: EX_TEMPFAIL of sysexits.h, try again later."""
+from minimagen.errors import BusyError
 
 
-class AlreadyRunningError(RuntimeError):
+class AlreadyRunningError(BusyError):
     """Another process holds the lock; the message names the file and the process."""
 
 

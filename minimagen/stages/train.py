@@ -7,99 +7,124 @@ runs/train/; results are written once, at the end, and hold no clock and no spee
 import logging
 import os
 import shutil
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-from accelerate import Accelerator
+import torch
 
 from minimagen.config import ConfigError, Params
 from minimagen.files import write_json
-from minimagen.stages.run_lock import EXIT_CODE, AlreadyRunningError, run_lock
-from minimagen.stages.training_inputs import TrainingInputs, build_network, read_inputs, set_threads
+from minimagen.stages.device import device_from_environment
+from minimagen.stages.launch import check_machine, open_ranks
+from minimagen.stages.run_lock import run_lock
+from minimagen.stages.training_course import open_course
+from minimagen.stages.training_inputs import TrainingInputs, read_inputs, set_threads
 from minimagen.stages.training_outs import MODELS, publish
-from minimagen.stages.training_session import Session
+from minimagen.stages.training_session import STATES, Session
 from minimagen.tracking.location import project_root
 from minimagen.tracking.stage import TrackedStage, tracked_stage
 from minimagen.training.checkpoint import state_bytes
 from minimagen.training.curves import read_curves
-from minimagen.training.ema import Ema
 from minimagen.training.interrupt import Interrupt, die_with_parent
 from minimagen.training.loop import TrainState
-from minimagen.training.objective import Objective
-from minimagen.training.optimizer import build_optimizer
+from minimagen.training.ranks import Ranks
+from minimagen.training.regularisation import advice
 
 logger = logging.getLogger(__name__)
 
 RUNS, PICTURES = Path("runs/train"), Path("runs/cache/pictures")
 NUM_STATES_OF_ROOM = 2
-_MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
     """Trains ``unets.<unet_name>`` to its end, or to the end of the step in which SIGTERM or SIGINT comes.
 
+    Started by torchrun or `accelerate launch`, every process runs this; the main one alone writes.
+
     Raises:
-        ConfigError: the parameters do not fit this machine or the data, or the disk has no room.
-        ValueError: a stage before this one has not finished, its files have changed, or no saved state is whole.
-        TrainingDiverged: a loss or gradient is not finite; the message names step and samples.
-        SystemExit: 143 or 130 after a signal, the state being saved; 75 if another process trains this U-Net.
+        UserError: the parameters do not fit this machine or the data, the disk has no room, a stage before this one has
+            not finished, its files have changed, no saved state is whole, or the training diverged.
+        AlreadyRunningError: another process trains this U-Net.
+        SystemExit: 143 or 130 after a signal, the state being saved.
     """
-    if "DVC_STAGE" in os.environ:
-        die_with_parent()
+    config, device = params.unets[unet_name].training, torch.device(device_from_environment())
+    check_machine(unet_name, config, device)
     set_threads()
+    ranks = open_ranks(config, device)
+    ranks.parts(config.batch_size, config.execution.accumulate)
+    if "DVC_STAGE" in os.environ or ranks.num_processes > 1:
+        die_with_parent()
     runs, pictures = (project_root(root) / folder for folder in (RUNS, PICTURES))
-    try:
-        with run_lock(runs / f"{unet_name}.lock"), Interrupt() as interrupt:
+    with ExitStack() as held:
+        interrupt = held.enter_context(Interrupt())
+        with ranks.main_first():
+            if ranks.is_main:
+                held.enter_context(run_lock(runs / f"{unet_name}.lock"))
             inputs = read_inputs(params, unet_name, root, stage=Path(__file__), pictures=pictures)
-            _train(params, inputs, root, runs / inputs.identity.folder_name, interrupt)
-    except AlreadyRunningError as error:
-        print(f"train {unet_name}: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_CODE) from error
+        run_folder = runs / inputs.identity.folder_name
+        if ranks.is_main:
+            _train(params, inputs, root, run_folder, ranks, interrupt)
+        else:
+            _follow(inputs, run_folder, ranks, interrupt)
+    ranks.accelerator.end_training()
 
 
-def _train(params: Params, inputs: TrainingInputs, root: Path, run_folder: Path, interrupt: Interrupt) -> None:
+def _train(
+    params: Params, inputs: TrainingInputs, root: Path, run_folder: Path, ranks: Ranks, interrupt: Interrupt
+) -> None:
     name, num_steps = inputs.record.name, inputs.record.num_steps
-    if os.environ.get("MINIMAGEN_FRESH") == "1":
-        _set_aside(run_folder)
-    with tracked_stage(
-        root,
-        params,
-        stage="train",
-        name=name,
-        run_folder=run_folder,
-        fingerprint=inputs.identity.fingerprint,
-        is_live=True,
-    ) as tracked:
-        tracked.params({"data_sha256": inputs.record.data_sha256, "num_train_images": len(inputs.training)})
-        session = _open_session(inputs, tracked)
-        try:
+    with ExitStack() as held:
+        with ranks.main_first():
+            if os.environ.get("MINIMAGEN_FRESH") == "1":
+                _set_aside(run_folder)
+            tracked = held.enter_context(_track(params, inputs, root, run_folder))
+            session = Session(open_course(inputs, ranks), inputs.held_out, tracked)
+            held.callback(lambda: write_json(run_folder / "timings.json", session.timings()))
             session.resume()
-            _check_room(run_folder, session.state)
-            session.run(interrupt)
-        finally:
-            write_json(run_folder / "timings.json", session.timings())
-        if interrupt.exit_code is not None:
-            print(f"train {name}: saved after step {session.state.step} of {num_steps}; run it again to go on")
-            raise SystemExit(interrupt.exit_code)
-        publish(session, root)
+            _check_room(run_folder, session.course.state)
+        _advise(inputs)
+        session.run(interrupt)
+        exit_code = interrupt.exit_code
+        with ranks.main_first():
+            if exit_code is None:
+                publish(session, root)
+        if exit_code is not None:
+            print(f"train {name}: saved after step {session.course.state.step} of {num_steps}; run it again to go on")
+            raise SystemExit(exit_code)
         curves = read_curves(tracked.journal.path)
         tracked.finish(curves[num_steps])
         print(f"train {name}: {num_steps} steps, {session.timings()['images_per_s']} images/s -> {MODELS / name}")
 
 
-def _open_session(inputs: TrainingInputs, tracked: TrackedStage) -> Session:
-    config = inputs.section.training
-    accelerator = Accelerator(cpu=inputs.device.type == "cpu", mixed_precision=_MIXED_PRECISION[config.precision])
-    network = build_network(inputs.record, config.seed).to(accelerator.device)
-    return Session(
-        record=inputs.record,
-        objective=Objective(inputs.section, accelerator.device),
-        state=TrainState(network, build_optimizer(network, config), Ema(network)),
-        training=inputs.training,
-        held_out=inputs.held_out,
-        accelerator=accelerator,
-        tracked=tracked,
+def _follow(inputs: TrainingInputs, run_folder: Path, ranks: Ranks, interrupt: Interrupt) -> None:
+    with ranks.main_first():
+        course = open_course(inputs, ranks)
+        course.resume(run_folder / STATES)
+    course.follow(interrupt)
+    with ranks.main_first():
+        pass  # all is saved: a launcher kills the main process some time after the first of the others has ended
+    if interrupt.exit_code is not None:
+        raise SystemExit(interrupt.exit_code)
+
+
+def _track(params: Params, inputs: TrainingInputs, root: Path, run_folder: Path) -> TrackedStage:
+    tracked = tracked_stage(
+        root,
+        params,
+        stage="train",
+        name=inputs.record.name,
+        run_folder=run_folder,
+        fingerprint=inputs.identity.fingerprint,
+        is_live=True,
     )
+    tracked.params({"data_sha256": inputs.record.data_sha256, "num_train_images": len(inputs.training)})
+    return tracked
+
+
+def _advise(inputs: TrainingInputs) -> None:
+    line = advice(len(inputs.training), inputs.section.unet.dropout)
+    if line is not None:
+        logger.info("unets.%s: %s", inputs.record.name, line)
 
 
 def _check_room(run_folder: Path, state: TrainState) -> None:

@@ -12,10 +12,12 @@ import torch
 from minimagen.config import ConfigError, Params, TrainingConfig, UNetSection
 from minimagen.datasets.captioned import CaptionedImages, Split
 from minimagen.embeddings import read_embedding_manifest
+from minimagen.free_memory import free_bytes
 from minimagen.models.unet import UNet
 from minimagen.saved_model import EncoderRecord, ModelRecord
 from minimagen.seeding import derive_seed
 from minimagen.stages.device import device_from_environment
+from minimagen.training.memory import check_memory
 from minimagen.training.optimizer import count_steps, step_of_epoch
 from minimagen.training.run_identity import RunIdentity, identify_run
 
@@ -47,8 +49,7 @@ def read_inputs(params: Params, unet_name: str, root: Path, *, stage: Path, pict
         ValueError: a stage before this one has not finished, or its files have changed.
     """
     section, device = params.unets[unet_name], torch.device(device_from_environment())
-    if section.training.precision == "fp16" and device.type == "cpu":
-        raise ConfigError(f"params.yaml: unets.{unet_name}.training.precision: fp16 needs a GPU; bf16 runs on both")
+    check_memory(unet_name, section, device, free_bytes(device))
     training, held_out = (_open_split(root, section, split, pictures) for split in ("train", "validation"))
     record = _record_of(unet_name, section, root, training)
     _check_snapshots(unet_name, section.training, len(training), record.num_steps)
@@ -57,11 +58,18 @@ def read_inputs(params: Params, unet_name: str, root: Path, *, stage: Path, pict
     return TrainingInputs(section, device, training, held_out, record, identity)
 
 
-def build_network(record: ModelRecord, seed: int) -> UNet:
+def build_network(record: ModelRecord, config: TrainingConfig) -> UNet:
     """Returns a U-Net whose weights are a function of (seed, name): torch's initialisers know no other generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights", record.name))
-        return UNet(record.unet, text_dim=record.encoder.text_dim, has_low_res=record.has_low_res)
+        torch.manual_seed(derive_seed(config.seed, "weights", record.name))
+        network = UNet(
+            record.unet,
+            text_dim=record.encoder.text_dim,
+            has_low_res=record.has_low_res,
+            is_recomputing=config.execution.recompute,
+        )
+    layout = torch.channels_last if config.execution.channels_last else torch.preserve_format
+    return network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 def set_threads() -> None:
@@ -86,6 +94,7 @@ def _open_split(root: Path, section: UNetSection, split: Split, pictures: Path) 
         split=split,
         size=section.image_size,
         crop="center" if is_fixed else section.training.crop,
+        crop_size=section.training.crop_size,
         cache=pictures,
     )
 
@@ -98,6 +107,8 @@ def _record_of(unet_name: str, section: UNetSection, root: Path, training: Capti
         tokenizer_sha256=manifest.tokenizer_sha256,
         max_length=manifest.max_length,
         text_dim=manifest.text_dim,
+        precision=manifest.precision,
+        identity_sha256=manifest.encoder_sha256,
     )
     return ModelRecord(
         name=unet_name,

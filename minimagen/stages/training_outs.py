@@ -29,14 +29,14 @@ def publish(session: Session, root: Path) -> None:
     Raises:
         OSError: the disk refused; an out is then the old one or absent.
     """
-    name = session.record.name
+    name = session.course.record.name
     for parent in (root / MODELS, root / CHECKPOINTS):
         parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(parent, name)
     temporary = root / CHECKPOINTS / f"{name}.tmp-{os.getpid()}"
     try:
         temporary.mkdir()
-        _copy_durably(state_path(session.states_folder, session.record.num_steps), temporary / FINAL_FOLDER)
+        _copy_durably(state_path(session.states_folder, session.course.record.num_steps), temporary / FINAL_FOLDER)
         for path in session.snapshot_paths:
             _copy_durably(path, temporary / path.name)
         curves = curves_csv(read_curves(session.tracked.journal.path))
@@ -46,7 +46,7 @@ def publish(session: Session, root: Path) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    write_model(root / MODELS / name, session.record, session.state.ema.tensors)
+    write_model(root / MODELS / name, session.course.record, session.course.state.ema.tensors)
 
 
 def _copy_durably(source: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
 from minimagen.config import Section
+from minimagen.errors import UserError
 from minimagen.files import canonical_json
 from minimagen.sealed import MANIFEST, SealError, read_sealed, remove_leftovers, write_sealed
 from minimagen.tensor_file import tensor_bytes
@@ -35,7 +36,7 @@ NUM_KEPT = 2
 _MOMENTS = {"moments1": "exp_avg", "moments2": "exp_avg_sq"}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A state that cannot be gone on from; the message names the file."""
 
 
@@ -45,6 +46,7 @@ class Environment(Section):
     torch: str
     device_kind: Literal["cpu", "cuda"]
     num_threads: int
+    num_processes: int = 1
 
 
 class LossScale(Section):
@@ -78,8 +80,12 @@ class Resumed:
 
 def current_environment(device: torch.device) -> Environment:
     """Returns the environment of this process."""
-    kind = "cuda" if device.type == "cuda" else "cpu"
-    return Environment(torch=torch.__version__, device_kind=kind, num_threads=torch.get_num_threads())
+    return Environment(
+        torch=torch.__version__,
+        device_kind="cuda" if device.type == "cuda" else "cpu",
+        num_threads=torch.get_num_threads(),
+        num_processes=torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
+    )
 
 
 def state_path(folder: Path, step: int) -> Path:

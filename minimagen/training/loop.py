@@ -7,9 +7,10 @@ moments, averages and the number of the step, and no state of a random generator
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from functools import partial
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -17,16 +18,18 @@ from torch import nn
 from torch.optim import AdamW
 
 from minimagen.config import TrainingConfig
+from minimagen.errors import UserError
 from minimagen.seeding import derive_seed, generator
 from minimagen.shapes import PerSample
 from minimagen.training.ema import Ema, decay_at
 from minimagen.training.optimizer import learning_rate_at, set_learning_rate
+from minimagen.training.ranks import Ranks
 
 MIN_LOSS_SCALE = 1.0
 MAX_NAMED_SAMPLES = 8
 
 
-class TrainingDiverged(ArithmeticError):
+class TrainingDiverged(UserError):
     """A loss or gradient is no longer finite; the weights are those before the step.
 
     ``step`` is the failing one, from 1; ``sample_keys`` are the samples whose own loss is not finite, or the whole
@@ -36,19 +39,45 @@ class TrainingDiverged(ArithmeticError):
     def __init__(self, step: int, what: str, sample_keys: Sequence[str]) -> None:
         named = ", ".join(sample_keys[:MAX_NAMED_SAMPLES])
         more = len(sample_keys) - MAX_NAMED_SAMPLES
-        super().__init__(f"step {step}: {what}; samples {named}{f' and {more} more' if more > 0 else ''}")
+        super().__init__(
+            f"step {step}: {what}; samples {named}{f' and {more} more' if more > 0 else ''}: "
+            f"lower training.learning_rate or lengthen warmup_steps, or look at what is special in these samples"
+        )
         self.step, self.what, self.sample_keys = step, what, tuple(sample_keys)
 
 
 @runtime_checkable
 class Batch(Protocol):
-    """What the loop knows of a batch: the name of each sample."""
+    """What the loop knows of a batch, or of a part of one: the name of each sample."""
 
     @property
     def keys(self) -> tuple[str, ...]: ...
 
 
+OwnT = TypeVar("OwnT")
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """What the loop knows of the random numbers of a batch: those of some of its samples can be had."""
+
+    def part(self: OwnT, positions: slice) -> OwnT: ...
+
+
 BatchT = TypeVar("BatchT", bound=Batch)
+DrawsT = TypeVar("DrawsT", bound=Draws)
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Generic[BatchT, DrawsT]):
+    """What is learned, as three functions. A part of a batch is given by its positions in it."""
+
+    batch_of: Callable[[int, slice], BatchT]
+    """Part of the batch of a step (from 0)."""
+    draw: Callable[[int, torch.Generator], DrawsT]
+    """All randomness of a batch of so many samples, from a generator on the CPU."""
+    loss_of: Callable[[nn.Module, BatchT, DrawsT], PerSample]
+    """The loss of each sample of a part, under the draws of that part."""
 
 
 @dataclass(slots=True)
@@ -78,65 +107,91 @@ class StepReport:
 
 
 def train(
-    state: TrainState,
-    *,
-    batch_of: Callable[[int], BatchT],
-    loss_of: Callable[[nn.Module, BatchT, torch.Generator], PerSample],
-    config: TrainingConfig,
-    num_steps: int,
-    accelerator: Accelerator,
+    state: TrainState, task: Task[BatchT, DrawsT], *, config: TrainingConfig, num_steps: int, accelerator: Accelerator
 ) -> Iterator[StepReport]:
     """Trains ``state`` in place up to ``num_steps`` and yields after each step; the caller may stop at any yield.
 
-    Args:
-        batch_of: the batch of a step (from 0).
-        loss_of: the loss of each sample; draws all randomness from its generator, which is on the CPU.
+    A batch is cut into parts by position, for processes and for ``execution.accumulate``: the gradient of a step is
+    that of the mean loss over the whole batch, however it is cut, but for rounding.
 
     Raises:
-        TrainingDiverged: before the update that would have spoilt the weights.
+        ConfigError: there are more parts than samples.
+        TrainingDiverged: before the update that would have spoilt the weights, in every process.
 
-    Determinism: step k draws from generator(seed, "train", k); torch's global generators (dropout) are set from
-    (seed, k) within the step and left as they were found.
+    Determinism: step k draws from generator(seed, "train", k), for the whole batch in every process; torch's global
+    generators (dropout) are set from (seed, k, position of the process's first sample) within the step and left as they
+    were found.
     """
+    ranks = Ranks(accelerator)
+    parts = ranks.parts(config.batch_size, config.execution.accumulate)
+    connected = ranks.connect(state.network, config.execution)
     while state.step < num_steps:
-        learning_rate = learning_rate_at(state.step, config, num_steps)
-        yield _advance(state, batch_of(state.step), loss_of, config, learning_rate, accelerator)
+        if not state.network.training:
+            state.network.train()
+        set_learning_rate(state.optimizer, learning_rate_at(state.step, config, num_steps))
+        with _global_generators(config.seed, state.step, parts[0].start, accelerator.device):
+            found = _differentiate(state, connected, task, config, parts, ranks)
+        yield _advance(state, found, config, accelerator)
 
 
-def _advance(
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a step found out before its update."""
+
+    losses: PerSample
+    """Those of the whole batch."""
+    keys: Callable[[], Sequence[str]]
+    """Whose they are; asked for in all processes or in none."""
+
+
+def _differentiate(
     state: TrainState,
-    batch: BatchT,
-    loss_of: Callable[[nn.Module, BatchT, torch.Generator], PerSample],
+    connected: nn.Module,
+    task: Task[BatchT, DrawsT],
     config: TrainingConfig,
-    learning_rate: float,
-    accelerator: Accelerator,
-) -> StepReport:
-    step = state.step
-    if not state.network.training:
-        state.network.train()
+    parts: Sequence[slice],
+    ranks: Ranks,
+) -> _Found:
+    """Computes the gradients of the mean loss, part by part."""
+    accelerator, num_samples = ranks.accelerator, config.batch_size
+    draws = task.draw(num_samples, generator(config.seed, "train", state.step))
+    losses: list[PerSample] = []
+    keys: list[str] = []
     state.optimizer.zero_grad()
-    set_learning_rate(state.optimizer, learning_rate)
-    with _global_generators(config.seed, step, accelerator.device):
-        with accelerator.autocast():
-            losses = loss_of(state.network, batch, generator(config.seed, "train", step))
-        loss = _finite_mean(losses, step, batch.keys)
-        accelerator.backward(losses.mean())
-    grad_norm, is_skipped = _update(state, config.max_grad_norm, accelerator, batch.keys)
-    state.ema.update(state.network, decay_at(step + 1, config.ema_decay))
-    state.step = step + 1
-    return StepReport(step + 1, loss, grad_norm, learning_rate, len(batch.keys), is_skipped)
+    for positions in parts:
+        batch = task.batch_of(state.step, positions)
+        is_last = positions is parts[-1]
+        with nullcontext() if is_last else accelerator.no_sync(connected):
+            with accelerator.autocast():
+                part = task.loss_of(connected, batch, draws.part(positions))
+            # Averaged over processes afterwards, hence their number.
+            accelerator.backward(part.sum() * (ranks.num_processes / num_samples))
+        losses.append(part.detach())
+        keys += batch.keys
+    return _Found(ranks.whole(torch.cat(losses), parts[0].start, num_samples), partial(ranks.joined, keys))
 
 
-def _finite_mean(losses: PerSample, step: int, keys: Sequence[str]) -> float:
-    is_finite = losses.detach().isfinite().tolist()
-    culprits = [key for key, finite in zip(keys, is_finite, strict=True) if not finite]
-    if culprits:
-        raise TrainingDiverged(step + 1, "the loss is not finite", culprits)
-    return losses.detach().mean().item()
+def _advance(state: TrainState, found: _Found, config: TrainingConfig, accelerator: Accelerator) -> StepReport:
+    """Moves weights and averages along the gradients."""
+    is_finite = found.losses.isfinite().tolist()
+    if not all(is_finite):
+        culprits = [key for key, finite in zip(found.keys(), is_finite, strict=True) if not finite]
+        raise TrainingDiverged(state.step + 1, "the loss is not finite", culprits)
+    grad_norm, is_skipped = _update(state, config.max_grad_norm, accelerator, found.keys)
+    state.step += 1
+    state.ema.update(state.network, decay_at(state.step, config.ema_decay))
+    return StepReport(
+        step=state.step,
+        loss=found.losses.mean().item(),
+        grad_norm=grad_norm,
+        learning_rate=state.optimizer.param_groups[0]["lr"],
+        num_images=config.batch_size,
+        is_skipped=is_skipped,
+    )
 
 
 def _update(
-    state: TrainState, max_grad_norm: float, accelerator: Accelerator, keys: Sequence[str]
+    state: TrainState, max_grad_norm: float, accelerator: Accelerator, keys: Callable[[], Sequence[str]]
 ) -> tuple[float, bool]:
     """Clips the gradients and moves the weights; returns the norm before clipping and whether fp16 skipped the step."""
     scaler = accelerator.scaler
@@ -147,22 +202,23 @@ def _update(
     is_finite = math.isfinite(grad_norm)
     if scaler is None:
         if not is_finite:
-            raise TrainingDiverged(state.step + 1, f"the norm of the gradients is {grad_norm}", keys)
+            raise TrainingDiverged(state.step + 1, f"the norm of the gradients is {grad_norm}", keys())
         state.optimizer.step()
         return grad_norm, False
     scaler.step(state.optimizer)
     scaler.update()
     if not is_finite and scaler.get_scale() < MIN_LOSS_SCALE:
-        raise TrainingDiverged(state.step + 1, "gradients overflow even at a loss scale below 1", keys)
+        raise TrainingDiverged(state.step + 1, "gradients overflow even at a loss scale below 1", keys())
     return grad_norm, not is_finite
 
 
 @contextmanager
-def _global_generators(seed: int, step: int, device: torch.device) -> Iterator[None]:
+def _global_generators(seed: int, step: int, start: int, device: torch.device) -> Iterator[None]:
     """Seeds torch's global generators for one step and puts their states back: dropout can use no other."""
+    own_seed = derive_seed(seed, "dropout", step) + start
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # Not torch.manual_seed, which records a stack trace for devices that may come: 0.3 ms a step.
-        torch.default_generator.manual_seed(derive_seed(seed, "dropout", step))
+        torch.default_generator.manual_seed(own_seed)
         if device.type == "cuda":
-            torch.cuda.manual_seed(derive_seed(seed, "dropout", step))
+            torch.cuda.manual_seed(own_seed)
         yield

@@ -4,7 +4,7 @@ Joins datasets and diffusion; knows no optimiser. The draws of training come fro
 makes its own fixed ones and takes the same way through the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -31,6 +31,10 @@ class Draws:
     """Noise level of the low-resolution picture; unused by a base U-Net."""
     aug_eps: Images
 
+    def part(self, positions: slice) -> "Draws":
+        """Returns the draws of some samples."""
+        return Draws(**{field.name: getattr(self, field.name)[positions] for field in fields(self)})
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -51,7 +55,7 @@ class Objective:
     def draw(self, num_samples: int, generator: torch.Generator) -> Draws:
         """Draws for a batch: times stratified, t_i = (u + i/n) mod 1 (VDM, Kingma et al. 2021, appendix I.1), noise
         normal, captions dropped and augmentation levels uniform up to their limits."""
-        shape = (num_samples, NUM_CHANNELS, self.section.image_size, self.section.image_size)
+        shape = (num_samples, NUM_CHANNELS, self.section.trained_size, self.section.trained_size)
         first = torch.rand(1, generator=generator)
         config = self.section.diffusion
         return Draws(
@@ -67,15 +71,15 @@ class Objective:
         return self.loss_under(network, batch, self.draw(len(batch.keys), generator))
 
     def loss_under(self, network: Network, batch: Batch, draws: Draws) -> PerSample:
-        """Returns each sample's weighted loss under given draws."""
+        """Returns each sample's weighted loss under given draws, over what of its picture is trained on."""
         config, device = self.section.diffusion, self.device
-        x0 = batch.images.to(device)
+        pictures = batch.images.to(device)
         report = denoising_loss(
             self.denoiser(network),
-            x0,
+            batch.trained_part(pictures),
             draws.eps.to(device),
             draws.t.to(device),
-            self._conditioning(batch, x0, draws),
+            self._conditioning(batch, pictures, draws),
             draws.is_dropped.to(device),
             weighting=config.weighting,
             gamma=config.min_snr_gamma,
@@ -92,16 +96,17 @@ class Objective:
             raise ValueError("a base U-Net starts from no picture: low_res_size is null")
         return resize(resize(x0, self.section.low_res_size), self.section.image_size)
 
-    def _conditioning(self, batch: Batch, x0: Images, draws: Draws) -> Conditioning:
+    def _conditioning(self, batch: Batch, pictures: Images, draws: Draws) -> Conditioning:
         text_embeds, text_mask = batch.text_embeds.to(self.device), batch.text_mask.to(self.device)
         if self.section.low_res_size is None:
             return Conditioning(text_embeds, text_mask)
         level = draws.aug_level.to(self.device)
         schedule = schedule_of(self.section.diffusion)
-        low_res = augment(self.low_res(x0), level, draws.aug_eps.to(self.device), schedule)
+        # Shrunk and enlarged whole, as in sampling, then cut: a crop's edges see what lies beyond them.
+        low_res = augment(batch.trained_part(self.low_res(pictures)), level, draws.aug_eps.to(self.device), schedule)
         return Conditioning(text_embeds, text_mask, low_res, level)
 
 
 def schedule_of(config: DiffusionConfig) -> NoiseSchedule:
     """Returns the noise law that the parameters name."""
-    return NoiseSchedule(config.schedule, config.log_snr_shift)
+    return NoiseSchedule(config.schedule, config.log_snr_shift, config.zero_terminal_snr)

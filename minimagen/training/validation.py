@@ -48,7 +48,6 @@ def validation_losses(
     loss_under: Callable[[Batch, Draws], PerSample],
     dataset: HeldOut,
     *,
-    image_size: int,
     aug_level: float,
     num_images: int,
     batch_size: int,
@@ -69,7 +68,7 @@ def validation_losses(
     with torch.inference_mode():
         for chunk in _chunks(num_images, batch_size):
             batch = dataset.batch(indices[chunk], seed=seed)
-            losses.append(loss_under(batch, _fixed_draws(batch, times[chunk], image_size, aug_level, seed)).cpu())
+            losses.append(loss_under(batch, _fixed_draws(batch, times[chunk], aug_level, seed)).cpu())
     return _by_time(torch.cat(losses).double(), times)
 
 
@@ -84,8 +83,8 @@ def _stratified_times(num_images: int, seed: int) -> Timesteps:
     return (order + 0.5) / num_images
 
 
-def _fixed_draws(batch: Batch, times: Timesteps, image_size: int, aug_level: float, seed: int) -> Draws:
-    shape = (NUM_CHANNELS, image_size, image_size)
+def _fixed_draws(batch: Batch, times: Timesteps, aug_level: float, seed: int) -> Draws:
+    shape = (NUM_CHANNELS, batch.trained_size, batch.trained_size)
     return Draws(
         t=times,
         eps=sample_noise(seed, batch.keys, shape, stream="validation"),

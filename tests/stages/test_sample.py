@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minimagen.diffusion.cascade import SamplerSettings
 from minimagen.pipeline import Cascade, StageOverrides
 from minimagen.stages.sample import run_sample
 from tests.small_cascade import CORPUS, write_small_cascade
@@ -46,6 +47,19 @@ def test_a_file_says_how_to_draw_it_again(folder: Path, tmp_path: Path) -> None:
         overrides=StageOverrides(num_steps=2),
     )
     assert np.abs(again.pixels["super"][1].astype(int) - pixels).max() <= 1
+
+
+def test_a_file_says_every_setting_and_the_negative_caption(folder: Path, tmp_path: Path) -> None:
+    draw(folder, tmp_path, overrides=StageOverrides(guidance_scale=3.0), negative="a blue background")
+    path = tmp_path / "a-large-red-apple-on-a-blue-background-0-seed7-base.png"
+
+    with Image.open(path) as image:
+        provenance = dict(image.text)  # pyright: ignore[reportAttributeAccessIssue]
+
+    settings = json.loads(provenance["sampling"])
+    assert provenance["negative"] == "a blue background"
+    assert settings["base"]["guidance_scale"] == 3.0
+    assert settings["super"].keys() == set(SamplerSettings.__dataclass_fields__)
 
 
 def test_a_caption_of_no_letters_still_has_a_file_name(folder: Path, tmp_path: Path) -> None:

@@ -1,59 +1,20 @@
-"""Stage train makes the same outs however often it is interrupted, and refuses what cannot work before any step."""
+"""Stage train makes complete outs that depend on parameters and data alone."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from minimagen.config import ConfigError
 from minimagen.datasets.captioned import CaptionedImages
-from minimagen.journal import Value, read_journal
+from minimagen.journal import read_journal
 from minimagen.models.unet import UNet
 from minimagen.saved_model import read_model
-from minimagen.stages.run_lock import run_lock
 from minimagen.stages.train import run_train
-from minimagen.stages.training_session import Session
 from minimagen.training.checkpoint import verify_state
 from minimagen.training.objective import Objective
 from minimagen.training.validation import validation_losses
-from tests.stages.tiny_project import CHECKOUT, files_below, outs_of, tiny_params, write_tiny_data
-
-ENDLESS = """
-import sys
-from pathlib import Path
-from minimagen.stages import training_session
-from minimagen.stages.train import run_train
-from tests.stages.tiny_project import tiny_params
-
-save = training_session.save_state
-training_session.save_state = lambda *args, **keywords: (save(*args, **keywords), print("saved", flush=True))
-run_train(tiny_params(num_steps=100_000), "base", Path(sys.argv[1]))
-"""
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose base U-Net is trained, to be read only."""
-    root = tmp_path_factory.mktemp("trained")
-    write_tiny_data(root)
-    run_train(tiny_params(), "base", root)
-    return root
-
-
-def run_folder(root: Path, unet: str = "base") -> Path:
-    (folder,) = (path for path in (root / "runs/train").glob(f"{unet}-*") if ".aside" not in path.name)
-    return folder
-
-
-def journalled(root: Path) -> list[tuple[int, dict[str, Value]]]:
-    timeless = ("train_loss", "learning_rate", "grad_norm", "validation_loss", "validation_loss/0.00-0.25")
-    entries = [entry for entry in read_journal(run_folder(root) / "journal.jsonl") if entry.kind == "metric"]
-    return [(entry.step, {key: entry.values[key] for key in timeless if key in entry.values}) for entry in entries]
+from tests.stages.tiny_project import outs_of, run_folder, tiny_params, write_tiny_data
 
 
 def test_the_outs_are_complete_and_whole(trained: Path) -> None:
@@ -100,7 +61,6 @@ def test_the_validation_loss_is_that_of_the_published_model(tmp_path: Path) -> N
     found = validation_losses(
         lambda batch, draws: Objective(section, torch.device("cpu")).loss_under(network, batch, draws),
         data,
-        image_size=8,
         aug_level=0.0,
         num_images=5,
         batch_size=4,
@@ -166,115 +126,6 @@ def test_a_super_resolution_network_trains_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "data/models/base").exists()
 
 
-@pytest.mark.parametrize("at_step", [1, 5, 8, 11])
-def test_killed_between_any_two_steps_it_ends_with_the_same_outs_and_curves(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: int
-) -> None:
-    write_tiny_data(tmp_path)
-    real = Session._do_what_is_due
-
-    def die(session: Session, step: int) -> None:
-        real(session, step)
-        if step == at_step:
-            raise MemoryError("as good as a kill: nothing is saved on the way out")
-
-    monkeypatch.setattr(Session, "_do_what_is_due", die)
-    with pytest.raises(MemoryError):
-        run_train(tiny_params(), "base", tmp_path)
-    monkeypatch.undo()
-
-    run_train(tiny_params(), "base", tmp_path)
-
-    assert outs_of(tmp_path) == outs_of(trained)
-    assert journalled(tmp_path) == journalled(trained)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_the_step_and_the_next_run_goes_on(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
-) -> None:
-    write_tiny_data(tmp_path)
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    real = Session._do_what_is_due
-
-    def be_told(session: Session, step: int) -> None:
-        real(session, step)
-        if step == 7:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Session, "_do_what_is_due", be_told)
-    with pytest.raises(SystemExit) as caught:
-        run_train(tiny_params(), "base", tmp_path)
-    for each, handler in before.items():
-        signal.signal(each, handler)
-    monkeypatch.undo()
-
-    assert caught.value.code == code
-    assert not (tmp_path / "data/models").exists()
-    assert max(path.name for path in (run_folder(tmp_path) / "states").iterdir()) == "step-00000007"
-    run_train(tiny_params(), "base", tmp_path)
-    assert outs_of(tmp_path) == outs_of(trained)
-
-
-def test_a_signal_while_saving_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tiny_data(tmp_path)
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    real = Session._save
-
-    def save(session: Session, *, is_last: bool) -> None:
-        real(session, is_last=is_last)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Session, "_save", save)
-    with pytest.raises(SystemExit):
-        run_train(tiny_params(), "base", tmp_path)
-    for each, handler in before.items():
-        signal.signal(each, handler)
-
-    assert sorted(path.name for path in (run_folder(tmp_path) / "states").iterdir()) == [
-        "step-00000004",
-        "step-00000005",
-    ]
-
-
-def test_a_signal_before_the_first_step_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tiny_data(tmp_path)
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    monkeypatch.setattr(Session, "resume", lambda session: os.kill(os.getpid(), signal.SIGTERM))
-
-    with pytest.raises(SystemExit, match="143"):
-        run_train(tiny_params(), "base", tmp_path)
-    for each, handler in before.items():
-        signal.signal(each, handler)
-
-    assert json.loads((run_folder(tmp_path) / "timings.json").read_text())["num_steps"] == 0
-
-
-def test_a_real_process_told_to_stop_exits_143_and_keeps_all_steps(tmp_path: Path) -> None:
-    write_tiny_data(tmp_path)
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
-    with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"saved\n"
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
-
-    newest = max((run_folder(tmp_path) / "states").iterdir())
-    assert process.returncode == 143
-    assert f"saved after step {verify_state(newest).step} of 100000" in output.decode()
-
-
-def test_a_second_trainer_exits_75_and_names_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_tiny_data(tmp_path)
-
-    with run_lock(tmp_path / "runs/train/base.lock"), pytest.raises(SystemExit) as caught:
-        run_train(tiny_params(), "base", tmp_path)
-
-    assert caught.value.code == 75
-    assert f"held by process {os.getpid()}" in capsys.readouterr().err
-
-
 def test_changed_parameters_start_afresh_beside_the_old_run(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
     run_train(tiny_params(num_steps=4), "base", tmp_path)
@@ -297,83 +148,6 @@ def test_fresh_sets_the_old_run_aside(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads((run_folder(tmp_path) / "timings.json").read_text())["num_steps"] == 4
     assert [path.name.rpartition(".")[2] for path in (tmp_path / "runs/train").glob("*aside*")] == ["aside-1"]
     assert outs_of(tmp_path) == before
-
-
-def test_a_damaged_newest_state_costs_only_the_steps_since_the_one_before(
-    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_tiny_data(tmp_path)
-    run_train(tiny_params(), "base", tmp_path)
-    damaged = run_folder(tmp_path) / "states/step-00000012/weights.safetensors"
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x00")
-
-    run_train(tiny_params(), "base", tmp_path)
-
-    assert "step-00000012/weights.safetensors" in caplog.text
-    assert json.loads((run_folder(tmp_path) / "timings.json").read_text())["num_steps"] == 4
-    assert outs_of(tmp_path) == outs_of(trained)
-
-
-def test_without_data_it_says_which_stage_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"curated/manifest\.json: no such file"):
-        run_train(tiny_params(), "base", tmp_path)
-
-
-def test_embeddings_of_another_state_of_the_data_are_refused(tmp_path: Path) -> None:
-    write_tiny_data(tmp_path)
-    embeddings = files_below(tmp_path / "data/embeddings")
-    write_tiny_data(tmp_path, text="another caption")
-    for name, content in embeddings.items():
-        (tmp_path / "data/embeddings" / name).write_bytes(content)
-
-    with pytest.raises(ValueError, match="encodes another state of"):
-        run_train(tiny_params(), "base", tmp_path)
-
-
-def test_fp16_is_refused_on_a_cpu(tmp_path: Path) -> None:
-    write_tiny_data(tmp_path)
-
-    with pytest.raises(ConfigError, match=r"unets\.base\.training\.precision: fp16 needs a GPU"):
-        run_train(tiny_params(precision="fp16"), "base", tmp_path)
-
-
-def test_a_snapshot_after_the_end_is_refused(tmp_path: Path) -> None:
-    write_tiny_data(tmp_path)
-
-    with pytest.raises(ConfigError, match=r"snapshot_epochs: epoch 9 ends at step 23, the training has steps 1 to 12"):
-        run_train(tiny_params(snapshot_epochs=[9]), "base", tmp_path)
-
-
-def test_a_disk_without_room_is_refused_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tiny_data(tmp_path)
-    monkeypatch.setattr("minimagen.stages.train.NUM_STATES_OF_ROOM", 10**12)
-
-    with pytest.raises(ConfigError, match="GB are free"):
-        run_train(tiny_params(), "base", tmp_path)
-
-    assert not (run_folder(tmp_path) / "states").exists()
-
-
-def test_a_full_disk_in_the_middle_costs_one_save_and_no_step(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_tiny_data(tmp_path)
-    real = Session._save
-
-    def full(*arguments: object, **keywords: object) -> Path:
-        raise OSError(28, "No space left on device")
-
-    def save(session: Session, *, is_last: bool) -> None:
-        with monkeypatch.context() as patch:
-            if session.state.step == 4:
-                patch.setattr("minimagen.stages.training_session.save_state", full)
-            real(session, is_last=is_last)
-
-    monkeypatch.setattr(Session, "_save", save)
-    run_train(tiny_params(), "base", tmp_path)
-
-    assert "step 4 is not saved, training goes on: [Errno 28]" in caplog.text
-    assert outs_of(tmp_path) == outs_of(trained)
 
 
 def test_how_often_it_saves_validates_and_draws_changes_no_weight(trained: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import copy
 from pathlib import Path
 
 from minimagen.config import Params, read_yaml, validate_params
+from minimagen.journal import Value, read_journal
 from tests.datasets.prepared import curated_record, write_prepared
 
 CHECKOUT = Path(__file__).parents[2]
@@ -34,14 +35,14 @@ TINY_TRAINING = {
 }
 
 
-def tiny_params(*, dropout: float = 0.0, **training: object) -> Params:
+def tiny_params(*, dropout: float = 0.0, hears_warp: bool = False, **training: object) -> Params:
     """Returns the demo's parameters, shrunk; ``training`` changes fields of both U-Nets' training."""
     document = copy.deepcopy(read_yaml(CHECKOUT / "experiments/demo.yaml"))
     assert isinstance(document, dict)
     for name, (size, low_res_size) in {"base": (8, None), "super": (16, 8)}.items():
         section = document["unets"][name]
         section |= {"image_size": size, "low_res_size": low_res_size}
-        section["unet"] |= TINY_UNET | {"dropout": dropout}
+        section["unet"] |= TINY_UNET | {"dropout": dropout, "hears_warp": hears_warp}
         section["training"] |= TINY_TRAINING | training
     return validate_params(document, CHECKOUT / "experiments/demo.yaml")
 
@@ -64,3 +65,16 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def outs_of(root: Path, unet: str = "base") -> dict[str, bytes]:
     """Returns both outs of a training."""
     return files_below(root / "data/models" / unet) | files_below(root / "data/checkpoints" / unet)
+
+
+def run_folder(root: Path, unet: str = "base") -> Path:
+    """Returns where a training keeps its states and its journal."""
+    (folder,) = (path for path in (root / "runs/train").glob(f"{unet}-*") if ".aside" not in path.name)
+    return folder
+
+
+def journalled(root: Path) -> list[tuple[int, dict[str, Value]]]:
+    """Returns the metrics of a training's journal by step, without times."""
+    timeless = ("train_loss", "learning_rate", "grad_norm", "validation_loss", "validation_loss/0.00-0.25")
+    entries = [entry for entry in read_journal(run_folder(root) / "journal.jsonl") if entry.kind == "metric"]
+    return [(entry.step, {key: entry.values[key] for key in timeless if key in entry.values}) for entry in entries]

@@ -11,7 +11,7 @@ import torch
 
 from minimagen.training.checkpoint import load_newest, save_state
 from minimagen.training.loop import train
-from tests.training.small import CPU, cpu_accelerator, small_batch, small_config, small_loss, small_network, small_state
+from tests.training.small import CPU, cpu_accelerator, small_config, small_network, small_state, small_task
 
 NUM_STEPS = 40
 
@@ -26,14 +26,7 @@ def run(folder: Path) -> None:
     config = small_config(num_steps=NUM_STEPS)
     state = small_state(config, small_network(dropout=0.1))
     load_newest(folder, state, scaler=None, device=CPU)
-    steps = train(
-        state,
-        batch_of=lambda step: small_batch(step, config),
-        loss_of=small_loss,
-        config=config,
-        num_steps=NUM_STEPS,
-        accelerator=cpu_accelerator(),
-    )
+    steps = train(state, small_task(config), config=config, num_steps=NUM_STEPS, accelerator=cpu_accelerator())
     for report in steps:
         tell(f"step {report.step}")
         if report.step % config.save_every == 0:

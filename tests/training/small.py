@@ -3,22 +3,24 @@
 Shared by the tests of this folder and by the processes that they kill; imports no pytest.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from minimagen.config import GridConfig, TrainingConfig
+from minimagen.config import ExecutionConfig, GridConfig, TrainingConfig
 from minimagen.seeding import batch_indices, generator
 from minimagen.shapes import PerSample
 from minimagen.training.ema import Ema
-from minimagen.training.loop import TrainState
+from minimagen.training.loop import Task, TrainState
 from minimagen.training.optimizer import build_optimizer
 
 NUM_SAMPLES = 24
 NUM_FEATURES = 6
 CPU = torch.device("cpu")
+PLAIN = ExecutionConfig(accumulate=1, recompute=False, compile=False, channels_last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,17 @@ class SmallBatch:
 
     samples: torch.Tensor
     keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SmallDraws:
+    """The noise of samples."""
+
+    noise: torch.Tensor
+
+    def part(self, positions: slice) -> "SmallDraws":
+        """Returns the noise of some of them."""
+        return SmallDraws(self.noise[positions])
 
 
 def small_config(**changes: object) -> TrainingConfig:
@@ -44,6 +57,9 @@ def small_config(**changes: object) -> TrainingConfig:
         ema_decay=0.9,
         precision="fp32",
         crop="center",
+        warp_prob=0.0,
+        execution=PLAIN,
+        crop_size=None,
         save_every=4,
         validate_every=10,
         num_validation_images=8,
@@ -66,17 +82,29 @@ def small_state(config: TrainingConfig, network: nn.Module | None = None) -> Tra
     return TrainState(network, build_optimizer(network, config), Ema(network))
 
 
-def small_batch(step: int, config: TrainingConfig) -> SmallBatch:
-    """Returns the batch of a step."""
+def small_batch(step: int, config: TrainingConfig, positions: slice = slice(None)) -> SmallBatch:
+    """Returns the batch of a step, or a part of it."""
     samples = torch.randn(NUM_SAMPLES, NUM_FEATURES, generator=generator("samples"))
-    indices = batch_indices(config.seed, step, config.batch_size, NUM_SAMPLES)
+    indices = batch_indices(config.seed, step, config.batch_size, NUM_SAMPLES)[positions]
     return SmallBatch(samples[indices], tuple(f"sample-{index}" for index in indices.tolist()))
 
 
-def small_loss(network: nn.Module, batch: SmallBatch, source: torch.Generator) -> PerSample:
+def small_draw(num_samples: int, source: torch.Generator) -> SmallDraws:
+    """Draws the noise of a batch."""
+    return SmallDraws(torch.randn(num_samples, NUM_FEATURES, generator=source))
+
+
+def small_loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
     """Returns the squared error of undoing a rotation of noisy samples."""
-    noisy = batch.samples + 0.1 * torch.randn(batch.samples.shape, generator=source)
+    noisy = batch.samples + 0.1 * draws.noise
     return (network(noisy.roll(1, dims=1)) - batch.samples).square().mean(dim=1)
+
+
+def small_task(
+    config: TrainingConfig, loss_of: Callable[[nn.Module, SmallBatch, SmallDraws], PerSample] = small_loss
+) -> Task[SmallBatch, SmallDraws]:
+    """Returns what is learned."""
+    return Task(lambda step, positions: small_batch(step, config, positions), small_draw, loss_of)
 
 
 def cpu_accelerator() -> Accelerator:

@@ -13,23 +13,14 @@ from minimagen.sealed import SealError, write_sealed
 from minimagen.tensor_file import NotFiniteError
 from minimagen.training.checkpoint import CheckpointError, Resumed, load_newest, save_state, state_bytes, verify_state
 from minimagen.training.loop import TrainState, train
-from tests.training.small import CPU, cpu_accelerator, small_batch, small_config, small_loss, small_network, small_state
+from tests.training.small import CPU, SmallDraws, cpu_accelerator, small_config, small_network, small_state, small_task
 
 CONFIG = small_config(decay="constant")  # so that a step does not depend on how many follow
 
 
 def advance(state: TrainState, num_steps: int) -> None:
     config = CONFIG
-    list(
-        train(
-            state,
-            batch_of=lambda step: small_batch(step, config),
-            loss_of=small_loss,
-            config=config,
-            num_steps=num_steps,
-            accelerator=cpu_accelerator(),
-        )
-    )
+    list(train(state, small_task(config), config=config, num_steps=num_steps, accelerator=cpu_accelerator()))
 
 
 def save(folder: Path, state: TrainState, scaler: GradScaler | None = None) -> Path:
@@ -95,16 +86,11 @@ def test_going_on_is_exact_for_weights_in_another_layout(tmp_path: Path) -> None
         return small_state(config, network)
 
     def run(state: TrainState, num_steps: int) -> None:
-        def loss(network: nn.Module, batch: object, source: torch.Generator) -> torch.Tensor:
-            return network(torch.randn(8, 2, 4, 4, generator=source)).square().mean(dim=(1, 2, 3))
+        def loss(network: nn.Module, batch: object, draws: SmallDraws) -> torch.Tensor:
+            return network(draws.noise.repeat(1, 6)[:, :32].reshape(8, 2, 4, 4)).square().mean(dim=(1, 2, 3))
 
         steps = train(
-            state,
-            batch_of=lambda step: small_batch(step, config),
-            loss_of=loss,
-            config=config,
-            num_steps=num_steps,
-            accelerator=cpu_accelerator(),
+            state, small_task(config, loss), config=config, num_steps=num_steps, accelerator=cpu_accelerator()
         )
         list(steps)
 

@@ -12,12 +12,14 @@ from minimagen.shapes import PerSample
 from minimagen.training.loop import StepReport, TrainingDiverged, TrainState, train
 from tests.training.small import (
     SmallBatch,
+    SmallDraws,
     cpu_accelerator,
     small_batch,
     small_config,
     small_loss,
     small_network,
     small_state,
+    small_task,
 )
 
 
@@ -26,16 +28,7 @@ def run(
 ) -> list[StepReport]:
     config, accelerator = small_config(**changes), cpu_accelerator()
     accelerator.scaler = scaler
-    return list(
-        train(
-            state,
-            batch_of=lambda step: small_batch(step, config),
-            loss_of=loss,
-            config=config,
-            num_steps=num_steps,
-            accelerator=accelerator,
-        )
-    )
+    return list(train(state, small_task(config, loss), config=config, num_steps=num_steps, accelerator=accelerator))
 
 
 def weights_of(state: TrainState) -> dict[str, torch.Tensor]:
@@ -79,10 +72,10 @@ def test_noise_and_dropout_differ_from_step_to_step() -> None:
     masks: list[torch.Tensor] = []
     noises: list[torch.Tensor] = []
 
-    def loss(network: nn.Module, batch: SmallBatch, source: torch.Generator) -> PerSample:
+    def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
         masks.append(nn.functional.dropout(torch.ones(64), 0.5, training=True))
-        noises.append(torch.randn(64, generator=source))
-        return small_loss(network, batch, source)
+        noises.append(draws.noise)
+        return small_loss(network, batch, draws)
 
     run(small_state(small_config()), 2, loss)
 
@@ -95,14 +88,7 @@ def test_a_stop_and_a_continuation_equal_a_straight_run() -> None:
 
     run(straight, 20)
     config = small_config()
-    for report in train(
-        halted,
-        batch_of=lambda step: small_batch(step, config),
-        loss_of=small_loss,
-        config=config,
-        num_steps=20,
-        accelerator=cpu_accelerator(),
-    ):
+    for report in train(halted, small_task(config), config=config, num_steps=20, accelerator=cpu_accelerator()):
         if report.step == 7:
             break
     run(halted, 20)
@@ -137,8 +123,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_sample(
     run(state, 3)
     before = weights_of(state)
 
-    def loss(network: nn.Module, batch: SmallBatch, source: torch.Generator) -> PerSample:
-        losses = small_loss(network, batch, source)
+    def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
+        losses = small_loss(network, batch, draws)
         return torch.where(torch.arange(len(losses)) == 2, bad, losses)
 
     with pytest.raises(TrainingDiverged, match="step 4: the loss is not finite; samples sample-") as caught:
@@ -154,8 +140,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     run(state, 2)
     before = weights_of(state)
 
-    def loss(network: nn.Module, batch: SmallBatch, source: torch.Generator) -> PerSample:
-        losses = small_loss(network, batch, source)
+    def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
+        losses = small_loss(network, batch, draws)
         losses.register_hook(lambda gradient: gradient * math.nan)
         return losses
 
@@ -200,8 +186,8 @@ def test_a_loss_scale_changes_gradients_by_rounding_alone() -> None:
 def test_gradients_that_overflow_at_every_scale_stop_the_training() -> None:
     state = small_state(small_config())
 
-    def loss(network: nn.Module, batch: SmallBatch, source: torch.Generator) -> PerSample:
-        losses = small_loss(network, batch, source)
+    def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
+        losses = small_loss(network, batch, draws)
         losses.register_hook(lambda gradient: gradient * math.nan)
         return losses
 
@@ -213,20 +199,11 @@ def test_bf16_computes_in_bf16_and_keeps_fp32_weights(monkeypatch: pytest.Monkey
     accelerator = fresh_accelerator(monkeypatch, "bf16")
     state, config, seen = small_state(small_config()), small_config(), set[torch.dtype]()
 
-    def loss(network: nn.Module, batch: SmallBatch, source: torch.Generator) -> PerSample:
+    def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
         seen.add(network(batch.samples).dtype)
-        return small_loss(network, batch, source)
+        return small_loss(network, batch, draws)
 
-    list(
-        train(
-            state,
-            batch_of=lambda step: small_batch(step, config),
-            loss_of=loss,
-            config=config,
-            num_steps=3,
-            accelerator=accelerator,
-        )
-    )
+    list(train(state, small_task(config, loss), config=config, num_steps=3, accelerator=accelerator))
 
     assert seen == {torch.bfloat16}
     assert {value.dtype for value in [*weights_of(state).values(), *state.ema.tensors.values()]} == {torch.float32}

@@ -12,7 +12,7 @@ from minimagen.diffusion.loss import min_snr_weight
 from minimagen.models.unet import UNet
 from minimagen.seeding import generator
 from minimagen.training.ema import Ema
-from minimagen.training.loop import TrainState, train
+from minimagen.training.loop import Task, TrainState, train
 from minimagen.training.objective import Draws, Objective
 from minimagen.training.optimizer import build_optimizer
 from tests.stages.tiny_project import tiny_params
@@ -167,7 +167,7 @@ def learned(section: UNetSection) -> UNet:
 @pytest.mark.parametrize("name", ["base", "super"])
 def test_a_new_u_net_overfits_eight_pictures_to_two_percent_of_the_first_loss(name: str) -> None:
     section = section_of(name)
-    config = section.training.model_copy(update={"learning_rate": 1e-2, "warmup_steps": 10})
+    config = section.training.model_copy(update={"learning_rate": 1e-2, "warmup_steps": 10, "batch_size": 8})
     objective, batch = Objective(section, CPU), batch_of(section.image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -176,8 +176,7 @@ def test_a_new_u_net_overfits_eight_pictures_to_two_percent_of_the_first_loss(na
 
     steps = train(
         TrainState(network, build_optimizer(network, config), Ema(network)),
-        batch_of=lambda step: batch,
-        loss_of=lambda network, batch, source: objective.loss_under(network, batch, fixed),
+        Task(lambda step, positions: batch, lambda num_samples, source: fixed, objective.loss_under),
         config=config,
         num_steps=200,
         accelerator=Accelerator(cpu=True, mixed_precision="no"),

@@ -31,7 +31,6 @@ def run(loss_under, dataset: Blank | None = None, num_images: int = 64, batch_si
     return validation_losses(
         loss_under,
         Blank(64) if dataset is None else dataset,
-        image_size=4,
         aug_level=0.2,
         num_images=num_images,
         batch_size=batch_size,

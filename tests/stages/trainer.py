@@ -1,0 +1,54 @@
+"""Trains the tiny project's base U-Net: `python -m tests.stages.trainer FOLDER JSON`, the start of a real process.
+
+The JSON says which fields of training differ; ``at_step`` and ``do`` let one process stumble there: "stop" sends itself
+SIGTERM, "fail" raises an error, "nan" spoils a picture. Which one is ``rank``.
+"""
+
+import json
+import logging
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from minimagen.cli import tell_errors
+from minimagen.datasets.captioned import Batch
+from minimagen.stages.train import run_train
+from minimagen.stages.training_course import Course
+from tests.stages.tiny_project import tiny_params
+
+
+def stumble(do: str, at_step: int, rank: int) -> None:
+    """Makes one process stumble as it asks for its part of the batch of a step (from 0)."""
+    real = Course._batch_of
+
+    def batch_of(course: Course, step: int, positions: slice) -> Batch:
+        batch = real(course, step, positions)
+        if step == at_step and int(os.environ.get("RANK", "0")) == rank:
+            if do == "stop":
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif do == "fail":
+                raise MemoryError("this process has stumbled")
+            elif do == "nan":
+                batch.images[0] = math.nan
+        return batch
+
+    Course._batch_of = batch_of  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def main() -> None:
+    """Runs the training that the arguments describe, and tells errors as the command line does."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("minimagen").setLevel(logging.INFO)
+    settings = json.loads(sys.argv[2])
+    if "do" in settings:
+        stumble(settings.pop("do"), settings.pop("at_step"), settings.pop("rank"))
+    tell_errors(lambda: run_train(tiny_params(**settings), "base", Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()
