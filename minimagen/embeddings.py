@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import save
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_atomic, write_json
 from minimagen.shards import count_rows
 
@@ -57,6 +58,10 @@ class EmbeddingManifest:
     """In the order of the curated manifest."""
     num_cut: int = 0
     """Captions that were longer than max_length and lost their end."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the encoder."""
+    encoder_sha256: str | None = None
+    """One hash of all the encoder's files; None in manifests from before it was kept."""
 
 
 def embedding_path(embeddings: Path, curated_shard: Path) -> Path:
@@ -72,7 +77,7 @@ def write_embeddings(path: Path, shard: EmbeddingShard) -> str:
     """
     tokens, offsets = shard.tokens.astype(np.float16), shard.offsets.astype(np.int64)
     if not np.isfinite(tokens).all():
-        raise ValueError(f"{path}: an embedding is not finite in fp16 (encoder {shard.metadata.get('encoder')})")
+        raise UserError(f"{path}: an embedding is not finite in fp16 (encoder {shard.metadata.get('encoder')})")
     assert offsets[0] == 0 and offsets[-1] == len(tokens) and (np.diff(offsets) >= 0).all(), "offsets do not fit tokens"
     # One metadata key: safetensors writes several in an order that differs from process to process.
     content = save({"tokens": tokens, "offsets": offsets}, metadata={"minimagen": canonical_json(shard.metadata)})
@@ -93,9 +98,9 @@ def read_embeddings(path: Path) -> EmbeddingShard:
         metadata: dict[str, str] = json.loads(header["__metadata__"]["minimagen"])
         tokens, offsets = (_map_tensor(path, header[name], 8 + header_bytes) for name in ("tokens", "offsets"))
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file: captions are not encoded yet") from error
+        raise UserError(f"{path}: no such file: captions are not encoded yet") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not an embedding file: {error!r}") from error
+        raise UserError(f"{path}: not an embedding file: {error!r}") from error
     return EmbeddingShard(tokens, np.array(offsets), metadata)
 
 
@@ -107,10 +112,10 @@ def check_embeddings(shard: EmbeddingShard, curated_path: Path, *, path: Path) -
     """
     found, expected = shard.metadata.get("shard_sha256"), sha256_file(curated_path)
     if found != expected:
-        raise ValueError(f"{path} encodes another state of {curated_path} (sha256 {found}, now {expected}): run embed")
+        raise UserError(f"{path} encodes another state of {curated_path} (sha256 {found}, now {expected}): run embed")
     num_captions, num_rows = len(shard.offsets) - 1, count_rows(curated_path)
     if num_captions != num_rows:
-        raise ValueError(f"{path} holds {num_captions} captions, {curated_path} has {num_rows} rows: run embed")
+        raise UserError(f"{path} holds {num_captions} captions, {curated_path} has {num_rows} rows: run embed")
 
 
 def write_embedding_manifest(embeddings: Path, manifest: EmbeddingManifest) -> None:
@@ -130,9 +135,9 @@ def read_embedding_manifest(embeddings: Path) -> EmbeddingManifest:
         shards = tuple(EmbeddingFile(**shard) for shard in record.pop("shards"))
         return EmbeddingManifest(**record, shards=shards)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file: captions are not encoded yet") from error
+        raise UserError(f"{path}: no such file: captions are not encoded yet") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a manifest of embeddings: {error!r}") from error
+        raise UserError(f"{path}: not a manifest of embeddings: {error!r}") from error
 
 
 def _map_tensor(path: Path, entry: Mapping[str, Any], data_start: int) -> np.ndarray:

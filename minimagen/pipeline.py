@@ -8,7 +8,6 @@ training and no parameters file: a cascade is a folder.
     <folder>/text_encoder/      the encoder, or where it comes from
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,20 +16,19 @@ from typing import Self
 import numpy as np
 import torch
 
+from minimagen.cascade_file import read_cascade_file
 from minimagen.config import SamplingConfig
 from minimagen.datasets.captioned import Captions
 from minimagen.datasets.transforms import to_pixels
 from minimagen.diffusion.cascade import CascadeStage, SamplerSettings, sample_cascade
 from minimagen.diffusion.denoiser import Denoiser
 from minimagen.diffusion.schedule import NoiseSchedule
-from minimagen.files import write_json
+from minimagen.errors import UserError
 from minimagen.models.unet import UNet
 from minimagen.saved_model import EncoderRecord, ModelRecord, SavedModel, read_model
-from minimagen.shapes import Images, PixelImages, TextEmbeds, TextMask
+from minimagen.shapes import Conditioning, Images, PixelImages, TextEmbeds, TextMask
 from minimagen.text.t5 import TextEncoder
 
-FORMAT_VERSION = 1
-CASCADE_FILE = "cascade.json"
 ENCODE_BATCH_TOKENS = 4096
 
 
@@ -80,21 +78,8 @@ class Cascade:
             ValueError: a file is damaged or of a newer format, or the stages do not fit each other.
         """
         folder = Path(folder)
-        path = folder / CASCADE_FILE
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such file; `dvc repro` makes one, and it comes with an exported cascade"
-            )
-        document = json.loads(path.read_text())
-        if document["format_version"] != FORMAT_VERSION:
-            raise ValueError(
-                f"{path}: format version {document['format_version']}, this program reads {FORMAT_VERSION}"
-            )
-        sampling = {
-            name: SamplingConfig.model_validate_json(json.dumps(settings))
-            for name, settings in document["sampling"].items()
-        }
-        models = {name: read_model(folder / "models" / name) for name in document["cascade"]}
+        sampling = read_cascade_file(folder).sampling
+        models = {name: read_model(folder / "models" / name) for name in sampling}
         cascade = cls(models, sampling, device=torch.device(device))
         cascade._encoder_folder = folder / "text_encoder"
         return cascade
@@ -112,25 +97,37 @@ class Cascade:
         num_per_caption: int = 1,
         batch_size: int = 32,
         overrides: StageOverrides | None = None,
+        negative: str | None = None,
     ) -> CascadeSamples:
         """Draws ``num_per_caption`` pictures for each caption through all stages.
 
         A picture depends on seed, caption and its number alone: not on the other captions nor on the batch size (up to
         rounding).
 
+        Args:
+            negative: a caption to draw away from, in place of none, wherever a stage has guidance.
+
         Raises:
-            ValueError: there is no caption.
+            ValueError: there is no caption, or a negative one although no stage has guidance.
         """
         if not captions:
-            raise ValueError("no caption: nothing to draw")
+            raise UserError("no caption: nothing to draw")
+        if negative is not None and all(one.guidance_scale == 1.0 for one in self.settings(overrides).values()):
+            raise UserError(f"negative caption {negative!r}: no stage has guidance (guidance_scale is 1 in each)")
         repeated = tuple(caption for caption in captions for _ in range(num_per_caption))
         sample_ids = tuple(f"{caption}#{number}" for caption in captions for number in range(num_per_caption))
         text_embeds, text_mask = self.encode(repeated)
+        away = None if negative is None else Conditioning(*self.encode([negative]))
         drawn: dict[str, list[Images]] = {stage.name: [] for stage in self.stages}
         for start in range(0, len(repeated), batch_size):
             chunk = slice(start, start + batch_size)
             pictures = self.draw(
-                text_embeds[chunk], text_mask[chunk], seed=seed, sample_ids=sample_ids[chunk], overrides=overrides
+                text_embeds[chunk],
+                text_mask[chunk],
+                seed=seed,
+                sample_ids=sample_ids[chunk],
+                overrides=overrides,
+                negative=away,
             )
             for name, images in pictures.items():
                 drawn[name].append(images)
@@ -145,23 +142,42 @@ class Cascade:
         seed: int,
         sample_ids: Sequence[str],
         overrides: StageOverrides | None = None,
+        negative: Conditioning | None = None,
     ) -> dict[str, Images]:
-        """Draws one picture for each encoded caption; returns each stage's pictures, in [-1, 1], on the CPU."""
-        stages = [_with_overrides(stage, overrides or StageOverrides()) for stage in self.stages]
+        """Draws one picture for each encoded caption; returns each stage's pictures, in [-1, 1], on the CPU.
+
+        Args:
+            negative: text of one negative caption, a batch of one.
+        """
+        settings = self.settings(overrides)
+        if negative is not None:
+            negative = Conditioning(negative.text_embeds.to(self.device), negative.text_mask.to(self.device))
         pictures = sample_cascade(
-            stages, text_embeds.to(self.device), text_mask.to(self.device), seed=seed, sample_ids=sample_ids
+            [replace(stage, settings=settings[stage.name]) for stage in self.stages],
+            text_embeds.to(self.device),
+            text_mask.to(self.device),
+            seed=seed,
+            sample_ids=sample_ids,
+            negative=negative,
         )
-        return {stage.name: images.cpu() for stage, images in zip(stages, pictures, strict=True)}
+        return {name: images.cpu() for name, images in zip(settings, pictures, strict=True)}
+
+    def settings(self, overrides: StageOverrides | None = None) -> dict[str, SamplerSettings]:
+        """Returns how each stage draws, in cascade order."""
+        return {stage.name: _overridden(stage.settings, overrides or StageOverrides()) for stage in self.stages}
 
     def encode(self, captions: Sequence[str]) -> tuple[TextEmbeds, TextMask]:
-        """Returns captions as the networks were trained to read them, through the same fp16 rounding as the embeddings.
+        """Returns captions as the networks were trained to read them: in the arithmetic of the embeddings and through
+        the same fp16 rounding.
 
         Raises:
-            ValueError: the encoder's tokenizer is not the one of training, or the cascade was built without a folder.
+            ValueError: the encoder is not the one of training, or the cascade was built without a folder.
         """
-        encoder = self._load_encoder()
-        vectors = encoder.encode(
-            captions, max_length=self.encoder.max_length, batch_tokens=ENCODE_BATCH_TOKENS, precision="fp32"
+        vectors = self._load_encoder().encode(
+            captions,
+            max_length=self.encoder.max_length,
+            batch_tokens=ENCODE_BATCH_TOKENS,
+            precision=self.encoder.precision,
         )
         ends = np.cumsum([len(vector) for vector in vectors])
         spans = np.stack([np.zeros_like(ends), np.concatenate(([0], ends[:-1])), ends], axis=1)
@@ -170,27 +186,11 @@ class Cascade:
     def _load_encoder(self) -> TextEncoder:
         if self._encoder is None:
             if self._encoder_folder is None:
-                raise ValueError("this cascade was built without a text encoder: load it from a folder, or use draw()")
-            self._encoder = TextEncoder.from_stage(self._encoder_folder, device=str(self.device))
-            if self._encoder.tokenizer_sha256 != self.encoder.tokenizer_sha256:
-                raise ValueError(
-                    f"{self._encoder_folder}: tokenizer {self._encoder.tokenizer_sha256[:12]} is not the one the "
-                    f"cascade was trained with, {self.encoder.tokenizer_sha256[:12]} ({self.encoder.name})"
-                )
+                raise UserError("this cascade was built without a text encoder: load it from a folder, or use draw()")
+            encoder = TextEncoder.from_stage(self._encoder_folder, device=str(self.device))
+            _check_encoder(self._encoder_folder, encoder, self.encoder)
+            self._encoder = encoder
         return self._encoder
-
-
-def write_cascade_file(path: Path, sampling: Mapping[str, SamplingConfig], encoder: EncoderRecord) -> None:
-    """Writes cascade.json for the stages that ``sampling`` lists in order."""
-    write_json(
-        path,
-        {
-            "format_version": FORMAT_VERSION,
-            "cascade": list(sampling),
-            "sampling": {name: settings.model_dump(mode="json") for name, settings in sampling.items()},
-            "text_encoder": encoder.model_dump(mode="json"),
-        },
-    )
 
 
 def load_cascade_parts(models_folder: Path, sampling: Mapping[str, SamplingConfig], *, device: torch.device) -> Cascade:
@@ -204,7 +204,8 @@ def _stage_of(name: str, model: SavedModel, settings: SamplingConfig, device: to
         network = UNet(record.unet, text_dim=record.encoder.text_dim, has_low_res=record.has_low_res)
     network.load_state_dict(model.tensors, assign=True)
     network = network.eval().requires_grad_(False).to(device)
-    schedule = NoiseSchedule(record.diffusion.schedule, record.diffusion.log_snr_shift)
+    law = record.diffusion
+    schedule = NoiseSchedule(law.schedule, law.log_snr_shift, law.zero_terminal_snr)
     return CascadeStage(
         name,
         Denoiser(network, schedule, record.diffusion.target),
@@ -213,22 +214,32 @@ def _stage_of(name: str, model: SavedModel, settings: SamplingConfig, device: to
     )
 
 
-def _with_overrides(stage: CascadeStage, overrides: StageOverrides) -> CascadeStage:
-    settings = stage.settings
+def _overridden(settings: SamplerSettings, overrides: StageOverrides) -> SamplerSettings:
     if overrides.num_steps is not None:
         settings = replace(settings, num_steps=overrides.num_steps)
     if overrides.guidance_scale is not None:
         settings = replace(settings, guidance_scale=overrides.guidance_scale)
-    return replace(stage, settings=settings)
+    return settings
+
+
+def _check_encoder(folder: Path, encoder: TextEncoder, record: EncoderRecord) -> None:
+    found, expected = ("tokenizer", encoder.tokenizer_sha256), record.tokenizer_sha256
+    if found[1] == expected and record.identity_sha256 is not None:
+        found, expected = ("encoder", encoder.files.identity_sha256), record.identity_sha256
+    if found[1] != expected:
+        raise UserError(
+            f"{folder}: {found[0]} {found[1][:12]} is not the one the cascade was trained with, {expected[:12]} "
+            f"({record.name})"
+        )
 
 
 def _check_chain(records: Sequence[ModelRecord]) -> None:
     for previous, record in _pairs(records):
         if record.low_res_size != (None if previous is None else previous.image_size):
             came_from = "nothing" if previous is None else f"{previous.name} of {previous.image_size} px"
-            raise ValueError(f"{record.name} starts from pictures of {record.low_res_size} px but follows {came_from}")
+            raise UserError(f"{record.name} starts from pictures of {record.low_res_size} px but follows {came_from}")
         if previous is not None and record.encoder != previous.encoder:
-            raise ValueError(
+            raise UserError(
                 f"{record.name} was trained on captions of {record.encoder.name}, {previous.name} on those of "
                 f"{previous.encoder.name}, or of another revision or length of it"
             )

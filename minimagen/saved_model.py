@@ -11,6 +11,7 @@ A pure function of parameters and data: no clock, run or speed is in it. Builds 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 from safetensors.torch import load_file
@@ -34,6 +35,10 @@ class EncoderRecord(Section):
     """Tokens per caption at most."""
     text_dim: int
     """Width of a token's embedding."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic in which the embeddings were computed."""
+    identity_sha256: str | None = None
+    """One hash of all the encoder's files; None in records from before it was kept."""
 
 
 class ModelRecord(Section):

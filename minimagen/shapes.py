@@ -21,6 +21,8 @@ FeatureMap = Float[Tensor, "batch _ _ _"]
 """Activations inside a network; width and resolution change from part to part."""
 PerSample = Float[Tensor, " batch"]
 """One number for each sample: a weight, a level, a log-SNR."""
+SomeSamples = Float[Tensor, " _"]
+"""One number for each of some samples of a batch."""
 Timesteps = Float[Tensor, " batch"]
 """Diffusion time of each sample, 0 (clean) to 1 (noise)."""
 TextEmbeds = Float[Tensor, "batch tokens text_dim"]
@@ -39,6 +41,8 @@ Vectors = Float[Tensor, "batch _"]
 """One vector for each sample."""
 TokenIds = Int[Tensor, "batch tokens"]
 """Tokenizer output, right-padded."""
+ResizeMatrix = Float[Tensor, "_ _"]
+"""The resizing of one side of a picture, as a matrix."""
 Scalar = Float[Tensor, ""]
 """One number."""
 

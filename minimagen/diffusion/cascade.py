@@ -6,14 +6,23 @@ so that both see the same thing.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
+from minimagen.diffusion.consistency import agreeing
 from minimagen.diffusion.denoiser import Denoiser
 from minimagen.diffusion.gaussian import q_sample
-from minimagen.diffusion.guidance import guided_denoise
-from minimagen.diffusion.samplers import SamplerState, sample_ddpm, sample_dpmpp_2m
+from minimagen.diffusion.guidance import DenoiseFn, Interval, guided_denoise, is_within
+from minimagen.diffusion.samplers import (
+    NoiseFn,
+    Sampler,
+    SamplerState,
+    evaluation_times,
+    sample_ddim,
+    sample_ddpm,
+    sample_dpmpp_2m,
+    sample_heun,
+)
 from minimagen.diffusion.schedule import NoiseSchedule
 from minimagen.seeding import sample_noise
 from minimagen.shapes import Conditioning, Images, ResizedImages, TextEmbeds, TextMask, Timesteps
@@ -38,12 +47,24 @@ def augment(low_res: Images, level: Timesteps, eps: Images, schedule: NoiseSched
 class SamplerSettings:
     """How one stage draws."""
 
-    sampler: Literal["ddpm", "dpmpp_2m"]
+    sampler: Sampler
     num_steps: int
     guidance_scale: float
     threshold_percentile: float | None
     threshold_cap: float
     aug_level: float | None
+    guidance_interval: Interval | None = None
+    """Diffusion times with guidance; None is all of them."""
+    low_frequency_consistency: bool = False
+    """Whether estimates have to shrink to the previous stage's picture."""
+
+    @property
+    def num_evaluations(self) -> int:
+        """Forward passes per picture; a guided estimate takes two."""
+        times = evaluation_times(self.sampler, self.num_steps)
+        if self.guidance_scale == 1.0:
+            return len(times)
+        return len(times) + int(is_within(times, self.guidance_interval or (0.0, 1.0)).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +85,28 @@ def sample_stage(
     seed: int,
     sample_ids: Sequence[int | str],
     previous: ResizedImages | None = None,
+    negative: Conditioning | None = None,
 ) -> Iterator[SamplerState]:
     """Draws the pictures of one stage and yields every state.
 
     Args:
         sample_ids: one name per picture; noise comes from (seed, stage, name), drawn on CPU.
         previous: pictures of the previous stage, of its size; None for the first stage.
+        negative: text of one negative caption, a batch of one; a stage without guidance does not look at it.
 
     Raises:
-        ValueError: a stage without an augmentation level was given a previous picture, or the reverse.
+        ValueError: a stage that starts from a picture was given none, or the reverse.
     """
-    shape, device = (3, stage.image_size, stage.image_size), text_embeds.device
+    settings, device = stage.settings, text_embeds.device
+    shape = (3, stage.image_size, stage.image_size)
 
     def noise(stream: str) -> Images:
         return sample_noise(seed, sample_ids, shape, stream=f"{stage.name} {stream}").to(device)
 
     conditioning = Conditioning(text_embeds, text_mask)
-    if (previous is None) != (stage.settings.aug_level is None):
-        raise ValueError(
-            f"stage {stage.name}: aug_level {stage.settings.aug_level}, previous pictures: {previous is not None}"
-        )
-    if previous is not None and stage.settings.aug_level is not None:
-        level = torch.full((len(previous),), stage.settings.aug_level, device=device)
+    _check_previous(stage, previous)
+    if previous is not None and settings.aug_level is not None:
+        level = torch.full((len(previous),), settings.aug_level, device=device)
         upsized = resize(previous, stage.image_size)
         conditioning = Conditioning(
             text_embeds, text_mask, augment(upsized, level, noise("low_res"), stage.denoiser.schedule), level
@@ -93,14 +114,38 @@ def sample_stage(
     denoise = guided_denoise(
         stage.denoiser,
         conditioning,
-        guidance_scale=stage.settings.guidance_scale,
-        threshold_percentile=stage.settings.threshold_percentile,
-        threshold_cap=stage.settings.threshold_cap,
+        guidance_scale=settings.guidance_scale,
+        threshold_percentile=settings.threshold_percentile,
+        threshold_cap=settings.threshold_cap,
+        interval=settings.guidance_interval,
+        negative=negative,
     )
-    xt, num_steps = noise("init"), stage.settings.num_steps
-    if stage.settings.sampler == "ddpm":
-        return sample_ddpm(denoise, stage.denoiser.schedule, xt, num_steps, lambda step: noise(f"step {step}"))
-    return sample_dpmpp_2m(denoise, stage.denoiser.schedule, xt, num_steps)
+    if previous is not None and settings.low_frequency_consistency:
+        denoise = agreeing(denoise, previous, stage.image_size)
+    return _states(stage, denoise, noise("init"), lambda step: noise(f"step {step}"))
+
+
+def _check_previous(stage: CascadeStage, previous: ResizedImages | None) -> None:
+    settings = stage.settings
+    if (previous is None) != (settings.aug_level is None):
+        raise ValueError(
+            f"stage {stage.name}: aug_level {settings.aug_level}, previous pictures: {previous is not None}"
+        )
+    if previous is None and settings.low_frequency_consistency:
+        raise ValueError(f"stage {stage.name}: low_frequency_consistency without a previous picture to agree with")
+
+
+def _states(stage: CascadeStage, denoise: DenoiseFn, xt: Images, noise_of: NoiseFn) -> Iterator[SamplerState]:
+    schedule, num_steps = stage.denoiser.schedule, stage.settings.num_steps
+    match stage.settings.sampler:
+        case "ddpm":
+            return sample_ddpm(denoise, schedule, xt, num_steps, noise_of)
+        case "ddim":
+            return sample_ddim(denoise, schedule, xt, num_steps)
+        case "dpmpp_2m":
+            return sample_dpmpp_2m(denoise, schedule, xt, num_steps)
+        case "heun":
+            return sample_heun(denoise, schedule, xt, num_steps)
 
 
 def last_state(states: Iterator[SamplerState]) -> Images:
@@ -125,12 +170,19 @@ def sample_cascade(
     *,
     seed: int,
     sample_ids: Sequence[int | str],
+    negative: Conditioning | None = None,
 ) -> list[Images]:
-    """Draws a picture per caption through all stages and returns each stage's pictures, the base's first."""
+    """Draws a picture per caption through all stages and returns each stage's pictures, the base's first.
+
+    Args:
+        negative: text of one negative caption, a batch of one, for every stage with guidance.
+    """
     pictures: list[Images] = []
     previous: Images | None = None
     for stage in stages:
-        states = sample_stage(stage, text_embeds, text_mask, seed=seed, sample_ids=sample_ids, previous=previous)
+        states = sample_stage(
+            stage, text_embeds, text_mask, seed=seed, sample_ids=sample_ids, previous=previous, negative=negative
+        )
         previous = last_state(states)
         pictures.append(previous)
     return pictures

@@ -51,6 +51,6 @@ class Denoiser:
         )
 
     def x0(self, xt: Images, t: Timesteps, conditioning: Conditioning, is_dropped: SampleMask | None = None) -> Images:
-        """Returns the estimate of the clean picture, in fp32 and not clamped."""
-        prediction = self.predict(xt, t, conditioning, is_dropped).float()
+        """Returns the estimate of the clean picture, in the precision of ``xt`` and not clamped."""
+        prediction = self.predict(xt, t, conditioning, is_dropped).to(xt.dtype)
         return x0_from(self.target, prediction, xt, self.schedule.log_snr(t))

@@ -1,6 +1,7 @@
 """The forward process and the algebra of its targets: picture, noise and velocity.
 
-Knows nothing of schedules or networks: everything is said in log signal-to-noise ratio.
+Knows nothing of schedules or networks: everything is said in log signal-to-noise ratio, which may be -inf (no signal
+left); only what divides by alpha, the clean picture from eps, is undefined there.
 """
 
 from typing import Literal
@@ -43,6 +44,19 @@ def x0_from(target: Target, prediction: Images, xt: Images, log_snr: PerSample) 
     if target == "eps":
         return (xt - sigma * prediction) / alpha
     return alpha * xt - sigma * prediction
+
+
+def v_from_x0(x0: Images, xt: Images, log_snr: PerSample) -> Images:
+    """v = (alpha x_t - x0) / sigma."""
+    alpha, sigma = alpha_sigma(log_snr)
+    return (alpha * xt - x0) / sigma
+
+
+def angle(log_snr: PerSample) -> Images:
+    """phi = arctan(sigma / alpha), from 0 (clean) to pi / 2 (no signal), where d x_t / d phi = v along the probability
+    flow (Salimans & Ho 2022, appendix D), as (b, 1, 1, 1)."""
+    alpha, sigma = alpha_sigma(log_snr)
+    return torch.atan2(sigma, alpha)
 
 
 def eps_from_x0(x0: Images, xt: Images, log_snr: PerSample) -> Images:

@@ -18,10 +18,10 @@ def min_snr_weight(log_snr: PerSample, target: Target, gamma: float) -> PerSampl
     """Weight of the native squared error such that the weight of the x0 error is min(SNR, gamma) for each target:
     min(s, g)/s for eps, min(s, g) for x0, min(s, g)/(s + 1) for v (Min-SNR, Hang et al. 2023, section 3.4)."""
     snr = log_snr.exp()
+    if target == "eps":
+        return (gamma / snr).clamp(max=1.0)
     capped = snr.clamp(max=gamma)
-    if target == "x0":
-        return capped
-    return capped / snr if target == "eps" else capped / (snr + 1.0)
+    return capped if target == "x0" else capped / (snr + 1.0)
 
 
 def loss_weight(

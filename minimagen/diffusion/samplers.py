@@ -1,19 +1,23 @@
 """Samplers: from noise to a picture by repeated estimates of the clean one.
 
 They see a function (x_t, t) -> x0 and a noise law; they know no network, caption, guidance or device. Each is a
-generator that yields every state, so that progress, previews and early stops belong to the caller.
+generator that yields every state, so that progress, previews and early stops belong to the caller. All go from time 1
+to 0 in equal steps and compute in the precision of the noise they are given; time 1 may hold no signal at all. What
+the last step yields is the last estimate itself: no noise is left in it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from minimagen.diffusion.gaussian import alpha_sigma
+from minimagen.diffusion.gaussian import alpha_sigma, angle, v_from_x0
 from minimagen.diffusion.guidance import DenoiseFn
 from minimagen.diffusion.schedule import NoiseSchedule
 from minimagen.shapes import Images, PerSample
 
+Sampler = Literal["ddpm", "ddim", "dpmpp_2m", "heun"]
 NoiseFn = Callable[[int], Images]
 """Standard normal noise for the given step, from 0."""
 
@@ -28,11 +32,18 @@ class SamplerState:
     xt: Images
     """The picture after the step; the sample itself after the last one."""
     x0: Images
-    """The estimate of the clean picture that the step used, in [-1, 1]."""
+    """The estimate of the clean picture that the step started from, in [-1, 1]."""
+
+
+def evaluation_times(sampler: Sampler, num_steps: int) -> PerSample:
+    """Returns the diffusion time of each estimate that a sampler asks for: one a step, but two in all steps of heun
+    except the last."""
+    starts = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(torch.float32)[:-1]
+    return torch.cat((starts, starts[1:])) if sampler == "heun" else starts
 
 
 def _times(num_steps: int, xt: Images) -> list[PerSample]:
-    grid = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(torch.float32)
+    grid = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(xt.dtype)
     return [time.to(xt.device).expand(len(xt)) for time in grid]
 
 
@@ -49,7 +60,7 @@ def ddpm_step(xt: Images, x0: Images, log_snr_t: PerSample, log_snr_s: PerSample
 def sample_ddpm(
     denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int, noise_of: NoiseFn
 ) -> Iterator[SamplerState]:
-    """Ancestral sampling on ``num_steps`` equal steps of time; the last state is the last estimate, without noise."""
+    """Ancestral sampling (Ho et al. 2020, alg. 2): on all T levels of a law of T steps, or in strides over them."""
     times = _times(num_steps, xt)
     for step in range(num_steps):
         x0 = denoise(xt, times[step])
@@ -67,6 +78,18 @@ def dpmpp_step(xt: Images, data: Images, log_snr_t: PerSample, log_snr_s: PerSam
     (_, sigma_t), (alpha_s, sigma_s) = alpha_sigma(log_snr_t), alpha_sigma(log_snr_s)
     step = 0.5 * (log_snr_s - log_snr_t)[:, None, None, None]
     return sigma_s / sigma_t * xt - alpha_s * torch.expm1(-step) * data
+
+
+def sample_ddim(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int) -> Iterator[SamplerState]:
+    """DDIM without noise of its own (Song et al. 2021, eq. 12 with sigma = 0): first order."""
+    times = _times(num_steps, xt)
+    for step in range(num_steps):
+        x0 = denoise(xt, times[step])
+        if step == num_steps - 1:
+            xt = x0
+        else:
+            xt = dpmpp_step(xt, x0, schedule.log_snr(times[step]), schedule.log_snr(times[step + 1]))
+        yield SamplerState(step + 1, num_steps, xt, x0)
 
 
 def sample_dpmpp_2m(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int) -> Iterator[SamplerState]:
@@ -91,3 +114,23 @@ def _extrapolate(
     """D = (1 + 1/(2r)) x0_t - 1/(2r) x0_last with r = h_last / h (Lu et al. 2022, alg. 2, line 7)."""
     ratio = ((log_snr_t - last_log_snr) / (log_snr_s - log_snr_t))[:, None, None, None]
     return x0 + (x0 - last_x0) / (2.0 * ratio)
+
+
+def sample_heun(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int) -> Iterator[SamplerState]:
+    """Heun's method on d x_t / d phi = v (Salimans & Ho 2022, appendix D), phi the angle of the noise: second order.
+
+    A step costs two estimates, the last one. The angle, unlike the noise level of Karras et al. 2022 (alg. 1), ends at
+    a finite number where no signal is left.
+    """
+    times = _times(num_steps, xt)
+    for step in range(num_steps):
+        x0 = denoise(xt, times[step])
+        if step == num_steps - 1:
+            xt = x0
+        else:
+            log_snr_t, log_snr_s = schedule.log_snr(times[step]), schedule.log_snr(times[step + 1])
+            turn, slope = angle(log_snr_s) - angle(log_snr_t), v_from_x0(x0, xt, log_snr_t)
+            guess = xt + turn * slope
+            slope_there = v_from_x0(denoise(guess, times[step + 1]), guess, log_snr_s)
+            xt = xt + 0.5 * turn * (slope + slope_there)
+        yield SamplerState(step + 1, num_steps, xt, x0)

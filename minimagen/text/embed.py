@@ -23,6 +23,7 @@ from minimagen.embeddings import (
     write_embedding_manifest,
     write_embeddings,
 )
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
 from minimagen.manifest import read_manifest
 from minimagen.shards import ShardJob, ShardReport, read_table
@@ -123,7 +124,7 @@ def finish(folder: Path, jobs: Sequence[ShardJob]) -> EmbedSummary:
     records = {job.name: _find_record(folder, job) for job in jobs}
     missing = [name for name, record in records.items() if record is None]
     if missing:
-        raise ValueError(f"{folder}: not encoded yet: {', '.join(missing)}")
+        raise UserError(f"{folder}: not encoded yet: {', '.join(missing)}")
     done = {name: record for name, record in records.items() if record is not None}
     shards = tuple(
         EmbeddingFile(
@@ -153,6 +154,8 @@ def _manifest_of(spec: dict[str, Any], shards: tuple[EmbeddingFile, ...], summar
         cleaner_version=metadata["cleaner_version"],
         shards=shards,
         num_cut=summary.num_cut,
+        precision=spec["metadata"]["precision"],
+        encoder_sha256=spec["encoder_sha256"],
     )
 
 
@@ -161,7 +164,7 @@ def _read_captions(spec: dict[str, Any]) -> list[str]:
         return [""]
     path = Path(spec["shard"])
     if sha256_file(path) != spec["shard_sha256"]:
-        raise ValueError(f"{path} is not the shard that the curated manifest lists: run curate")
+        raise UserError(f"{path} is not the shard that the curated manifest lists: run curate")
     return read_table(path, ["text"])["text"].to_pylist()
 
 
@@ -170,7 +173,7 @@ def _load_encoder(folder: str, identity_sha256: str, device: str) -> TextEncoder
     """Loads an encoder once per process; its hashes are verified then."""
     encoder = TextEncoder.from_stage(Path(folder), device=device)
     if encoder.files.identity_sha256 != identity_sha256:
-        raise ValueError(f"{folder} has changed since the embeddings were planned: run embed again")
+        raise UserError(f"{folder} has changed since the embeddings were planned: run embed again")
     return encoder
 
 
@@ -179,7 +182,7 @@ def _shard_of(
 ) -> EmbeddingShard:
     for caption, rows in zip(captions, vectors, strict=True):
         if np.abs(rows).max() > _FP16_MAX:
-            raise ValueError(
+            raise UserError(
                 f"caption {caption!r}: a value of {np.abs(rows).max():.3g} does not fit fp16 ({_FP16_MAX:g})"
             )
     tokens = np.concatenate([np.empty((0, text_dim), np.float16), *(rows.astype(np.float16) for rows in vectors)])

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 )
 
 from minimagen.config import ConfigError
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
 from minimagen.text.names import ALIASES, HUB_TEXT_DIMS, TINY, TINY_TEXT_DIM
 
@@ -144,12 +145,12 @@ def read_record(stage_folder: Path) -> EncoderFiles:
         record = json.loads(path.read_bytes())
         version = record.pop("version")
         if version != RECORD_VERSION:
-            raise ValueError(f"{path}: format version {version}, expected {RECORD_VERSION}")
+            raise UserError(f"{path}: format version {version}, expected {RECORD_VERSION}")
         return EncoderFiles(**record, folder=stage_folder)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file: stage text-encoder has not finished") from error
+        raise UserError(f"{path}: no such file: stage text-encoder has not finished") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not an encoder record: {error!r}") from error
+        raise UserError(f"{path}: not an encoder record: {error!r}") from error
 
 
 def open_stage(stage_folder: Path) -> EncoderFiles:
@@ -168,7 +169,7 @@ def open_stage(stage_folder: Path) -> EncoderFiles:
         path = folder / file
         found = sha256_file(path) if path.is_file() else "no such file"
         if found != expected:
-            raise ValueError(f"{path}: sha256 {found}, but {stage_folder / RECORD_FILE} recorded {expected}")
+            raise UserError(f"{path}: sha256 {found}, but {stage_folder / RECORD_FILE} recorded {expected}")
     return EncoderFiles(record.name, record.revision, record.kind, record.text_dim, record.sha256s, folder)
 
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, T5EncoderModel, TokenizersBackend
 from transformers.utils import logging as transformers_logging
 
 from minimagen.config import ConfigError
+from minimagen.errors import UserError
 from minimagen.text.locate import EncoderFiles, locate, open_stage
 from minimagen.text.names import TINY
 
@@ -91,7 +92,7 @@ class TextEncoder:
             encoded |= zip((unique[index] for index in batch), vectors, strict=True)
         for caption, vectors in encoded.items():
             if not np.isfinite(vectors).all():
-                raise ValueError(f"text encoder {self.files.name} in {precision} is not finite on caption {caption!r}")
+                raise UserError(f"text encoder {self.files.name} in {precision} is not finite on caption {caption!r}")
         return [encoded[caption] for caption in captions]
 
     def _tokenize(self, captions: Sequence[str], max_length: int | None) -> list[list[int]]:
@@ -134,7 +135,7 @@ def _load_model(folder: Path) -> T5EncoderModel:
         )
     if info["missing_keys"] or info["mismatched_keys"]:
         wrong = [*info["missing_keys"], *info["mismatched_keys"]]
-        raise ValueError(f"{folder}: weights are missing or of the wrong shape: {wrong[:3]}")
+        raise UserError(f"{folder}: weights are missing or of the wrong shape: {wrong[:3]}")
     return model.eval().requires_grad_(False)
 
 

@@ -10,7 +10,7 @@ from minimagen.embeddings import check_embeddings, read_embedding_manifest, read
 from minimagen.files import sha256_file
 from minimagen.shards import ShardJob, ShardReport
 from minimagen.text.embed import finish, plan, remove_unplanned, run
-from minimagen.text.locate import hash_folder, write_record
+from minimagen.text.locate import hash_folder, read_record, write_record
 from minimagen.text.t5 import TextEncoder
 from tests.text.builders import CORPUS, make_curated, make_encoder
 
@@ -201,6 +201,7 @@ def test_the_manifest_lists_every_shard_and_counts_cut_captions(curated: Path, e
     assert (summary.num_captions, summary.num_cut, summary.num_tokens) == (5, 3, 3 * 5 + 3 + 1)
     assert (manifest.encoder, manifest.revision, manifest.max_length, manifest.text_dim) == ("tiny", None, 5, 128)
     assert (manifest.num_cut, manifest.cleaner_version) == (3, "1")
+    assert (manifest.precision, manifest.encoder_sha256) == ("fp32", read_record(encoder).identity_sha256)
     assert [(shard.file, shard.rows) for shard in manifest.shards] == [
         (f"shards/scenes-demo-1-0000{index}.safetensors", rows) for index, rows in enumerate((3, 2, 0))
     ]
