@@ -1,8 +1,9 @@
 """Named parameter files: experiments/demo.yaml is complete, every other one says only what it does differently.
 
-An overlay's mappings merge into the demo's key by key; anything else replaces, null and lists included. ``sources`` and
-``cascade`` say which names there are: they replace whole, and the demo's sections (``ingest``, ``unets``, ``sampling``)
-of names no longer listed fall away. Runs nothing and knows no DVC.
+An overlay lies on the demo, or on the experiment that its key ``extends`` names. Its mappings merge into that one's key
+by key; anything else replaces, null and lists included. ``sources`` and ``cascade`` say which names there are: they
+replace whole, and the sections (``ingest``, ``unets``, ``sampling``) of names no longer listed fall away. Runs nothing
+and knows no DVC.
 """
 
 import io
@@ -18,6 +19,8 @@ from minimagen.config import ConfigError, Params, read_yaml, validate_params
 from minimagen.files import write_atomic
 
 DEMO = "demo"
+EXTENDS = "extends"
+"""The key of an overlay that names what it lies on; it does not reach params.yaml."""
 PARAMS_FILE = Path("params.yaml")
 PARKED = Path("runs/parked")
 """Where units of the pipeline wait while no parameter file lists them."""
@@ -52,23 +55,23 @@ def load_experiment(root: Path, name: str) -> Experiment:
     """Reads, merges and checks one experiment.
 
     Raises:
-        ConfigError: there is none of this name, or it breaks a rule of params.yaml.
+        ConfigError: there is none of this name, it lies on one that there is not or on itself, or it breaks a rule of
+            params.yaml.
     """
     if name not in experiment_names(root):
         raise ConfigError(f"experiment {name!r} is unknown; known: {', '.join(experiment_names(root))}")
-    path = root / "experiments" / f"{name}.yaml"
-    demo = _read_mapping(root / "experiments" / f"{DEMO}.yaml")
+    path = _path_of(root, name)
+    document = _read_whole(root, name)
     own_text = path.read_text(encoding="utf-8")
     description = _leading_comment(own_text)
-    document = demo if name == DEMO else overlay(demo, _read_mapping(path))
     params = validate_params(document, path)
     text = own_text if name == DEMO else f"# {description}\n{_yaml_text(document)}"
     return Experiment(name, description, text, params)
 
 
-def overlay(demo: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    """Returns the demo's document with the changes of an overlay."""
-    base = dict(demo)
+def overlay(lower: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """Returns the document that an overlay lies on, with the overlay's changes."""
+    base = dict(lower)
     for list_key, section_keys in (("sources", ("ingest",)), ("cascade", ("unets", "sampling"))):
         if list_key in changes:
             gone = set(_names(base[list_key])) - set(_names(changes[list_key]))
@@ -131,6 +134,25 @@ def _move(source: Path, target: Path) -> None:
         older = (target.with_name(f"{target.name}.{number}") for number in itertools.count(1))
         target.rename(next(path for path in older if not path.exists()))
     source.rename(target)
+
+
+def _path_of(root: Path, name: str) -> Path:
+    return root / "experiments" / f"{name}.yaml"
+
+
+def _read_whole(root: Path, name: str, above: tuple[str, ...] = ()) -> dict[str, object]:
+    """Returns an experiment's document with all that it lies on; ``above`` are the overlays on top of it."""
+    path = _path_of(root, name)
+    changes = _read_mapping(path)
+    if name == DEMO:
+        return changes
+    lower = changes.pop(EXTENDS, DEMO)
+    lying = (*above, name)
+    if lower in lying:
+        raise ConfigError(f"{path}: {EXTENDS}: {' -> '.join((*lying, str(lower)))} goes round in a circle")
+    if lower not in experiment_names(root):
+        raise ConfigError(f"{path}: {EXTENDS}: {lower!r} is unknown; known: {', '.join(experiment_names(root))}")
+    return overlay(_read_whole(root, str(lower), lying), changes)
 
 
 def _read_mapping(path: Path) -> dict[str, object]:

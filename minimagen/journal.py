@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, get_args
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sync_folder, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ _KINDS = frozenset(get_args(Kind))
 _PREFIX_BYTES = len(b'{"crc32":"01234567",')
 
 
-class JournalError(ValueError):
+class JournalError(UserError):
     """A journal that cannot be trusted; the message names the file and the line."""
 
 
@@ -286,4 +287,4 @@ def _check_value(path: Path, kind: str, step: int, name: str, value: object) -> 
     if isinstance(value, bool) or not isinstance(value, allowed):
         raise ValueError(f"{where} is {value!r}, expected a number{'' if kind == 'metric' else ' or text'}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}, expected a finite number")
+        raise UserError(f"{where} is {value}, expected a finite number")

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, write_json
 from minimagen.shards import FORMAT_VERSION, ShardFile
 
@@ -48,14 +49,14 @@ def read_manifest(folder: Path) -> Manifest:
         record: dict[str, object] = json.loads(path.read_bytes())
         version, expected_hash = record.pop("version"), record.pop("data_sha256")
         if version != FORMAT_VERSION:
-            raise ValueError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
+            raise UserError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
         manifest = _manifest_of(record)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file: the stage that writes {folder} has not finished") from error
+        raise UserError(f"{path}: no such file: the stage that writes {folder} has not finished") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a manifest: {error!r}") from error
+        raise UserError(f"{path}: not a manifest: {error!r}") from error
     if manifest.data_sha256 != expected_hash:
-        raise ValueError(f"{path}: data_sha256 does not fit its shards: the file was changed")
+        raise UserError(f"{path}: data_sha256 does not fit its shards: the file was changed")
     return manifest
 
 

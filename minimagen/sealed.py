@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, sync_folder, write_durable
 
 MANIFEST = "MANIFEST.json"
 
 
-class SealError(ValueError):
+class SealError(UserError):
     """A sealed folder is not as it was written; the message names the file."""
 
 

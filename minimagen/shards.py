@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_atomic, write_json
 from minimagen.rows import FAILURE_SCHEMA, ROW_SCHEMA, Failure, Row
 
@@ -159,7 +160,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return file.read(columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {error}") from error
 
 
 def count_rows(path: Path) -> int:
@@ -178,7 +179,7 @@ def iter_images(path: Path) -> Iterator[bytes]:
             for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=["image"]):
                 yield from batch.column("image").field("bytes").to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {error}") from error
 
 
 def iter_rows(path: Path) -> Iterator[Row]:
@@ -203,7 +204,7 @@ def _read_record(folder: Path, name: str) -> dict[str, Any]:
     path = record_path(folder, name)
     record = json.loads(path.read_bytes())
     if record.pop("record_sha256", None) != _hash_of(record):
-        raise ValueError(f"{path}: the completion record is damaged")
+        raise UserError(f"{path}: the completion record is damaged")
     return record
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from safetensors.torch import save
 from torch import Tensor
 
+from minimagen.errors import UserError
 
-class NotFiniteError(ValueError):
+
+class NotFiniteError(UserError):
     """A tensor holds NaN or infinity; the message names it."""
 
 

@@ -21,11 +21,13 @@ LEVELS = {
 """Level of each module or package directly in minimagen; what is not listed is level 0."""
 SIDEWAYS = frozenset({("evaluation", "pipeline"), ("tracking", "pipeline")})
 """Imports within one level that are allowed; within level 0 all are."""
+PACKAGES = ("minimagen", "flows", "scripts", "benchmarks")
+"""The folders that are looked at."""
 HOMES = {
     "prefect": ("flows",),
     "dvc": ("flows",),
     "mlflow": ("minimagen.tracking",),
-    "transformers": ("minimagen.text",),
+    "transformers": ("minimagen.text", "benchmarks.peer_side", "benchmarks.random_t5"),
     "sentencepiece": ("minimagen.text",),
 }
 """The only places that import a package."""
@@ -49,13 +51,22 @@ UNSAFE_CALLS = {
 
 
 def violations(folder: Path) -> list[str]:
-    """Returns a line for each broken rule in the packages ``minimagen``, ``flows`` and ``scripts`` of a checkout."""
+    """Returns a line for each broken rule in the Python files of a checkout's ``PACKAGES``."""
     found: list[str] = []
-    for path in sorted(path for name in ("minimagen", "flows", "scripts") for path in (folder / name).rglob("*.py")):
+    for path in sorted(path for name in PACKAGES for path in _sources(folder / name)):
         module = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         found += [f"{path.relative_to(folder)}:{line}: {message}" for line, message in _broken_rules(tree, module)]
     return found
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Yields what is ours; what has a hidden name, such as an environment, is not even walked through."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.name.startswith("."):
+            yield from _sources(path)
+        elif path.suffix == ".py":
+            yield path
 
 
 def _broken_rules(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:

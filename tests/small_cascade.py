@@ -1,12 +1,13 @@
 """A cascade folder of two untrained networks and a real tiny encoder, written as the stages write them."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from minimagen.cascade_file import write_cascade_file
 from minimagen.config import DiffusionConfig, SamplingConfig, UNetConfig
 from minimagen.models.unet import UNet
-from minimagen.pipeline import write_cascade_file
 from minimagen.saved_model import EncoderRecord, ModelRecord, write_model
 from minimagen.text.locate import hash_folder, write_record
 from minimagen.text.tiny import build_tiny
@@ -72,7 +73,7 @@ def write_small_model(folder: Path, name: str, size: int, low_res_size: int | No
     write_model(folder, record, network.state_dict())
 
 
-def write_small_cascade(folder: Path) -> Path:
+def write_small_cascade(folder: Path, *, precision: Literal["fp32", "bf16"] = "fp32") -> Path:
     """Writes cascade.json, models/base (8 px), models/super (16 px) and text_encoder/."""
     encoder_folder = folder / "text_encoder"
     encoder_folder.mkdir(parents=True)
@@ -85,6 +86,8 @@ def write_small_cascade(folder: Path) -> Path:
         tokenizer_sha256=files.tokenizer_sha256,
         max_length=16,
         text_dim=files.text_dim,
+        precision=precision,
+        identity_sha256=files.identity_sha256,
     )
     write_small_model(folder / "models/base", "base", 8, None, encoder)
     write_small_model(folder / "models/super", "super", 16, 8, encoder)

@@ -7,6 +7,16 @@ from ruamel.yaml import YAML
 from minimagen.config import ConfigError, Params, load_params, read_yaml, validate_params
 
 DEMO = Path("experiments/demo.yaml")
+EPS_WITHOUT_SIGNAL = {
+    "schedule": "linear",
+    "log_snr_shift": 0.0,
+    "target": "eps",
+    "weighting": "uniform",
+    "min_snr_gamma": 5.0,
+    "cond_drop_prob": 0.1,
+    "max_aug_level": 0.0,
+    "zero_terminal_snr": True,
+}
 
 
 @pytest.fixture
@@ -91,14 +101,35 @@ def test_demo_is_valid(checkout: Path) -> None:
         ),
         ("sampling.super.aug_level", None, "sampling.super.aug_level: None, expected a number"),
         (
+            "sampling.base.low_frequency_consistency",
+            True,
+            "sampling.base.low_frequency_consistency: true, expected false (it is the first of the cascade)",
+        ),
+        (
+            "sampling.base.guidance_interval",
+            [0.8, 0.2],
+            "sampling.base: guidance_interval [0.8, 0.2], expected [low, high], 0 <= low < high <= 1",
+        ),
+        (
+            "sampling.base.guidance_interval",
+            [-0.1, 0.2],
+            "sampling.base: guidance_interval [-0.1, 0.2], expected [low, high], 0 <= low < high <= 1",
+        ),
+        (
+            "unets.base.diffusion",
+            EPS_WITHOUT_SIGNAL,
+            "unets.base.diffusion: target 'eps' with zero_terminal_snr: where no signal is left the noise tells "
+            "nothing of the picture; expected 'x0' or 'v'",
+        ),
+        (
             "sampling.base.aug_level",
             0.1,
             "sampling.base.aug_level: 0.1, expected null (it is the first of the cascade)",
         ),
         (
             "sampling.base.sampler",
-            "ddim",
-            "sampling.base.sampler: Input should be 'ddpm' or 'dpmpp_2m', not 'ddim'",
+            "euler",
+            "sampling.base.sampler: Input should be 'ddpm', 'ddim', 'dpmpp_2m' or 'heun', not 'euler'",
         ),
         (
             "unets.base.training.num_epochs",

@@ -42,6 +42,37 @@ def test_params_file_of_the_checkout_is_the_demo(checkout: Path) -> None:
     assert active_experiment(checkout) == DEMO
 
 
+PAPERS = [name for name in NAMES if name.startswith("paper-")]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_experiments_have_the_papers_settings(name: str, checkout: Path) -> None:
+    params = load_experiment(checkout, name).params
+    assert (params.curate.val_fraction, params.text_encoder.name, params.text_encoder.max_length) == (
+        0.1,
+        "t5-base",
+        64,
+    )
+    assert [section.image_size for section in params.unets.values()] == [64, 128]
+    for section, sampling in zip(params.unets.values(), params.sampling.values(), strict=True):
+        training, diffusion = section.training, section.diffusion
+        assert (diffusion.target, diffusion.schedule, diffusion.weighting) == ("eps", "linear", "uniform")
+        assert (training.learning_rate, training.decay, training.warmup_steps) == (1e-4, "constant", 0)
+        assert (training.weight_decay, training.ema_decay, training.precision) == (0.0, 0.0, "fp32")
+        assert training.batch_size in (2, 8) and 100 <= (training.num_epochs or 0) <= 2000
+        assert (sampling.sampler, sampling.num_steps, sampling.guidance_scale) == ("ddpm", 1000, 3.0)
+        assert sampling.threshold_percentile == 0.9 and sampling.threshold_cap >= 1e6
+
+
+def test_the_papers_variants_differ_in_data_and_epochs(checkout: Path) -> None:
+    lengths = {name: load_experiment(checkout, name).params.unets["base"].training.num_epochs for name in PAPERS}
+    assert lengths | {"paper-8": 200, "paper-256": 200, "paper-256-anime": 800, "paper-256-anime-2000": 2000} == lengths
+    sources = {name: load_experiment(checkout, name).params.sources["folder"].name for name in PAPERS}
+    assert len(set(sources.values())) == 4
+    networks = {load_experiment(checkout, name).params.unets["base"].unet.model_dump_json() for name in PAPERS}
+    assert len(networks) == 3
+
+
 def test_overlay_merges_mappings_and_replaces_everything_else() -> None:
     demo: dict[str, object] = {"a": {"b": 1, "c": [1, 2], "d": {"e": 1}}, "f": 1}
     changes: dict[str, object] = {"a": {"c": [3], "d": {"e": None}}}
@@ -75,6 +106,36 @@ def test_unlisted_section_of_the_overlay_itself_is_an_error(project: Path) -> No
     (project / "experiments" / "wrong.yaml").write_text("cascade: [base]\nunets: {hyper: {image_size: 64}}\n")
     with pytest.raises(ConfigError, match=r"wrong\.yaml: unets\.hyper\.low_res_size: missing"):
         load_experiment(project, "wrong")
+
+
+def test_overlay_may_lie_on_another_one(project: Path) -> None:
+    folder = project / "experiments"
+    (folder / "quick.yaml").write_text("extends: base-only\nunets: {base: {training: {num_steps: 7, seed: 1}}}\n")
+    (folder / "quicker.yaml").write_text("# In a moment.\nextends: quick\nunets: {base: {training: {num_steps: 1}}}\n")
+
+    experiment = load_experiment(project, "quicker")
+
+    training = experiment.params.unets["base"].training
+    assert experiment.params.cascade == ("base",) and (training.num_steps, training.seed) == (1, 1)
+    assert "extends" not in experiment.text and experiment.text.startswith("# In a moment.\n")
+    apply_experiment(project, "quicker", is_forced=False)
+    assert active_experiment(project) == "quicker"
+
+
+@pytest.mark.parametrize(
+    ("lower", "message"),
+    [
+        ("nosuch", r"one\.yaml: extends: 'nosuch' is unknown; known: demo, base-only, one, two"),
+        ("one", r"one\.yaml: extends: one -> one goes round in a circle"),
+        ("two", r"two\.yaml: extends: one -> two -> one goes round in a circle"),
+        ("[demo]", r"one\.yaml: extends: \['demo'\] is unknown"),
+    ],
+)
+def test_overlay_on_nothing_or_on_itself_is_an_error(project: Path, lower: str, message: str) -> None:
+    (project / "experiments" / "one.yaml").write_text(f"extends: {lower}\ncascade: [base]\n")
+    (project / "experiments" / "two.yaml").write_text("extends: one\ncascade: [base]\n")
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(project, "one")
 
 
 def test_unknown_experiment_names_the_known_ones(project: Path) -> None:

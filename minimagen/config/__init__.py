@@ -19,7 +19,7 @@ from minimagen.config.params import (
     validate_params,
 )
 from minimagen.config.section import ConfigError, Section
-from minimagen.config.unets import DiffusionConfig, GridConfig, TrainingConfig, UNetConfig, UNetSection
+from minimagen.config.unets import DiffusionConfig, ExecutionConfig, GridConfig, TrainingConfig, UNetConfig, UNetSection
 
 __all__ = [
     "CaptionRules",
@@ -28,6 +28,7 @@ __all__ = [
     "DiffusionConfig",
     "EmbedConfig",
     "EvaluateConfig",
+    "ExecutionConfig",
     "FolderConfig",
     "GridConfig",
     "ImageRules",

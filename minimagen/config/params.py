@@ -24,10 +24,10 @@ UNetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 class SamplingConfig(Section):
     """How one stage of the cascade draws pictures."""
 
-    sampler: Literal["ddpm", "dpmpp_2m"]
-    """Ancestral DDPM, or DPM-Solver++(2M)."""
+    sampler: Literal["ddpm", "ddim", "dpmpp_2m", "heun"]
+    """Ancestral DDPM, deterministic DDIM, DPM-Solver++(2M), or Heun's method."""
     num_steps: int = Field(ge=1, le=1000)
-    """Network evaluations."""
+    """Steps from noise to picture. Each estimates the picture once; with heun twice, but in the last step."""
     guidance_scale: float = Field(ge=1.0)
     """Classifier-free guidance (Ho & Salimans 2022); 1 is none and costs half."""
     threshold_percentile: float | None = Field(gt=0.0, le=1.0)
@@ -36,6 +36,19 @@ class SamplingConfig(Section):
     """Largest divisor of dynamic thresholding; 1 is a clamp."""
     aug_level: float | None = Field(ge=0.0, le=1.0)
     """Diffusion time to which the low-resolution picture is noised; null for a base U-Net."""
+    guidance_interval: tuple[float, float] | None = None
+    """First and last diffusion time with guidance, 0 (clean) to 1 (noise); elsewhere none is computed (Kynkaanniemi et
+    al. 2024). Null is all of them."""
+    low_frequency_consistency: bool = False
+    """Hold the picture to the one it starts from: shrunk again they are equal. For a super-resolution U-Net alone."""
+
+    @model_validator(mode="after")
+    def _interval_is_one(self) -> Self:
+        if self.guidance_interval is not None:
+            low, high = self.guidance_interval
+            if not 0.0 <= low < high <= 1.0:
+                raise ValueError(f"guidance_interval [{low:g}, {high:g}], expected [low, high], 0 <= low < high <= 1")
+        return self
 
 
 class EvaluateConfig(Section):
@@ -99,6 +112,10 @@ class Params(Section):
             if (sampling.aug_level is None) != (wanted is None):
                 expected = "null (it is the first of the cascade)" if wanted is None else "a number"
                 problems.append(f"sampling.{name}.aug_level: {sampling.aug_level}, expected {expected}")
+            if sampling.low_frequency_consistency and wanted is None:
+                problems.append(
+                    f"sampling.{name}.low_frequency_consistency: true, expected false (it is the first of the cascade)"
+                )
             previous = name
         _raise_if_any(problems)
         return self

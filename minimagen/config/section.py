@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from minimagen.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """Parameters a user has to change; the message has one line per problem."""
 
 

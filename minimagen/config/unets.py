@@ -38,6 +38,8 @@ class UNetConfig(Section):
     """The last block also sees the first convolution's output: full resolution goes around a memory-efficient net."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of activations dropped before each block's last convolution while training."""
+    hears_warp: bool = False
+    """The network is told how a training picture was warped (training.warp_prob); a linear layer more."""
 
     @model_validator(mode="after")
     def _levels_agree(self) -> Self:
@@ -69,6 +71,17 @@ class DiffusionConfig(Section):
     """Share of captions replaced by the learned null tokens while training."""
     max_aug_level: float = Field(ge=0.0, le=1.0)
     """Low-resolution pictures are noised to a diffusion time drawn from U(0, this); unused by a base U-Net."""
+    zero_terminal_snr: bool = False
+    """Let no signal at all be left at time 1, where sampling starts (Lin et al. 2023)."""
+
+    @model_validator(mode="after")
+    def _target_is_defined(self) -> Self:
+        if self.zero_terminal_snr and self.target == "eps":
+            raise ValueError(
+                "target 'eps' with zero_terminal_snr: where no signal is left the noise tells nothing of the picture; "
+                "expected 'x0' or 'v'"
+            )
+        return self
 
 
 class GridConfig(Section):
@@ -82,6 +95,22 @@ class GridConfig(Section):
     """Sampler steps."""
     guidance_scale: float = Field(ge=1.0)
     """Classifier-free guidance; 1 is none."""
+
+
+class ExecutionConfig(Section):
+    """How the steps of a training are computed: speed and memory change, the numbers by their rounding alone.
+
+    Where there is dropout, its masks too depend on how a batch is cut into parts.
+    """
+
+    accumulate: int = Field(ge=1)
+    """Parts of a batch that a process works through one after another before each update; 1 is all at once."""
+    recompute: bool
+    """Keep no activations inside the levels of the U-Net, compute them again on the way back (Chen et al. 2016)."""
+    compile: bool
+    """Translate the network into machine code at the first step (torch.compile): minutes, then faster steps."""
+    channels_last: bool
+    """Keep the channels of a pixel side by side in memory, which convolutions of some machines like better."""
 
 
 class TrainingConfig(Section):
@@ -111,6 +140,11 @@ class TrainingConfig(Section):
     """Arithmetic of forward and backward passes; weights, moments and averages stay fp32."""
     crop: Literal["center", "top", "random", "pad", "squash"]
     """How a picture that is not square becomes square."""
+    crop_size: int | None = Field(ge=4)
+    """Side of the random square of each picture that a super-resolution U-Net is trained on, px; null is all of it."""
+    warp_prob: float = Field(ge=0.0, lt=1.0)
+    """How probable each is, that a training picture is zoomed, stretched, shifted; the network must hear of it."""
+    execution: ExecutionConfig
     save_every: int = Field(ge=1)
     """Steps between resumable states."""
     validate_every: int = Field(ge=1)
@@ -130,6 +164,15 @@ class TrainingConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_are_not_empty(self) -> Self:
+        if self.execution.accumulate > self.batch_size:
+            raise ValueError(
+                f"execution.accumulate {self.execution.accumulate} is more than batch_size {self.batch_size}: "
+                f"a part would be empty"
+            )
+        return self
+
 
 class UNetSection(Section):
     """One stage of the cascade: its network, its diffusion, its training."""
@@ -142,14 +185,55 @@ class UNetSection(Section):
     diffusion: DiffusionConfig
     training: TrainingConfig
 
+    @property
+    def trained_size(self) -> int:
+        """Side of what the network sees while it is trained, px."""
+        return self.training.crop_size or self.image_size
+
+    @property
+    def _num_halvings(self) -> int:
+        """How often the network halves the resolution."""
+        return len(self.unet.dim_mults) - (0 if self.unet.memory_efficient else 1)
+
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
-        halvings = len(self.unet.dim_mults) - (0 if self.unet.memory_efficient else 1)
-        if self.image_size % 2**halvings:
+        if self.image_size % 2**self._num_halvings:
             raise ValueError(
-                f"image_size {self.image_size} is not divisible by {2**halvings} = 2**{halvings} "
+                f"image_size {self.image_size} is not divisible by {2**self._num_halvings} = 2**{self._num_halvings} "
                 f"({len(self.unet.dim_mults)} levels in unet.dim_mults)"
             )
         if self.low_res_size is not None and self.low_res_size >= self.image_size:
             raise ValueError(f"low_res_size {self.low_res_size} is not smaller than image_size {self.image_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _crops_are_pictures(self) -> Self:
+        size, unet = self.training.crop_size, self.unet
+        if size is None:
+            return self
+        if self.low_res_size is None:
+            raise ValueError(
+                f"training.crop_size {size}, expected null: a base U-Net has to see whole pictures to compose them"
+            )
+        if size >= self.image_size:
+            raise ValueError(f"training.crop_size {size} is not smaller than image_size {self.image_size}")
+        if size % 2**self._num_halvings:
+            raise ValueError(f"training.crop_size {size} is not divisible by {2**self._num_halvings}, as image_size is")
+        if any(unet.layer_attns) or unet.attend_at_middle:
+            raise ValueError(
+                f"training.crop_size {size} with self-attention (unet.layer_attns, unet.attend_at_middle): learnt "
+                f"among the pixels of a crop, it would be used among {(self.image_size / size) ** 2:g} times as "
+                f"many; switch it off, or train on whole pictures"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warps_are_heard(self) -> Self:
+        if self.training.warp_prob > 0.0 and not self.unet.hears_warp:
+            raise ValueError(
+                f"training.warp_prob {self.training.warp_prob} with unet.hears_warp false: a network that is not told "
+                f"of warps draws warped pictures"
+            )
+        if self.training.warp_prob == 0.0 and self.unet.hears_warp:
+            raise ValueError("unet.hears_warp true with training.warp_prob 0: that layer would learn nothing")
         return self

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from minimagen.datasets.pictures import Pictures, decode_picture, pictures_in_file, pictures_in_memory
-from minimagen.datasets.transforms import Crop, crop_square, to_float
+from minimagen.datasets.transforms import Crop, Windows, crop_square, to_float
 from minimagen.embeddings import (
     NULL_FILE,
     EmbeddingManifest,
@@ -21,10 +21,11 @@ from minimagen.embeddings import (
     read_embedding_manifest,
     read_embeddings,
 )
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file
 from minimagen.manifest import Manifest, read_manifest
 from minimagen.seeding import derive_seed
-from minimagen.shapes import Images, PixelImage, TextEmbeds, TextMask
+from minimagen.shapes import Images, PixelImage, ResizedImages, TextEmbeds, TextMask
 from minimagen.shards import iter_images, read_table
 
 Split = Literal["train", "validation"]
@@ -35,9 +36,21 @@ class Batch:
     """Pictures with their captions; every tensor has the same batch size."""
 
     images: Images
+    """Whole pictures."""
     text_embeds: TextEmbeds
     text_mask: TextMask
     keys: tuple[str, ...]
+    windows: Windows | None = None
+    """What of each picture is trained on; None is all of it."""
+
+    @property
+    def trained_size(self) -> int:
+        """Side of what is trained on, px."""
+        return self.images.shape[-1] if self.windows is None else self.windows.size
+
+    def trained_part(self, images: Images) -> ResizedImages:
+        """Returns what is trained on of the batch's pictures, or of others of their size."""
+        return images if self.windows is None else self.windows.cut(images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +84,29 @@ class CaptionedImages:
     data_sha256: str
     """One hash of all pictures, captions and embeddings, of both splits."""
     crop: Crop
+    crop_size: int | None
+    """Side of the random part of each picture that is trained on, px; None is all of it."""
     pictures: Pictures
     embeds: Captions
 
     @classmethod
     def load(
-        cls, curated: Path, embeddings: Path, *, split: Split, size: int, crop: Crop, cache: Path | None
+        cls,
+        curated: Path,
+        embeddings: Path,
+        *,
+        split: Split,
+        size: int,
+        crop: Crop,
+        crop_size: int | None = None,
+        cache: Path | None,
     ) -> "CaptionedImages":
         """Opens one split of the curated data.
 
         Args:
             size: short side of the pictures, px; smaller ones are enlarged.
+            crop: how a picture becomes square.
+            crop_size: side of the random part of each square that is trained on, px; None is all of it.
             cache: folder for decoded pictures, or None to keep them in memory.
 
         Raises:
@@ -99,7 +124,7 @@ class CaptionedImages:
             spans += [(number, offsets[row], offsets[row + 1]) for row in rows]
             tokens.append(shard_tokens)
         if not columns:
-            raise ValueError(f"{curated} has no picture of split {split!r}: counts {manifest.counts}")
+            raise UserError(f"{curated} has no picture of split {split!r}: counts {manifest.counts}")
         keys, captions, extras = (list(column) for column in zip(*columns, strict=True))
         return cls(
             keys=keys,
@@ -108,6 +133,7 @@ class CaptionedImages:
             text_dim=encoded.text_dim,
             data_sha256=_data_sha256(manifest, encoded),
             crop=crop,
+            crop_size=crop_size,
             pictures=_open_pictures(curated, manifest, split, size, crop, cache),
             embeds=Captions(tuple(tokens), np.array(spans, dtype=np.int64)),
         )
@@ -119,17 +145,28 @@ class CaptionedImages:
         """Returns the pictures at ``indices`` with their captions.
 
         Args:
-            seed: decides random crops, which are a pure function of (seed, key): pass another one in every step or
-                epoch, and the same one to see the same crops whatever the batch.
+            seed: decides random crops and windows, which are a pure function of (seed, key): pass another one in every
+                step or epoch, and the same one to see the same crops whatever the batch.
         """
         positions = indices.tolist() if isinstance(indices, torch.Tensor) else list(indices)
         pixels = np.stack([self._square(position, seed) for position in positions])
         embeds, mask = self.embeds.padded(positions)
-        return Batch(to_float(pixels), embeds, mask, tuple(self.keys[position] for position in positions))
+        keys = tuple(self.keys[position] for position in positions)
+        return Batch(to_float(pixels), embeds, mask, keys, self._windows(keys, pixels.shape[1], seed))
 
     def _square(self, position: int, seed: int) -> PixelImage:
         offset = derive_seed(seed, "crop", self.keys[position]) / 2**63 if self.crop == "random" else 0.5
         return crop_square(self.pictures.picture(position), self.crop, offset)
+
+    def _windows(self, keys: Sequence[str], size: int, seed: int) -> Windows | None:
+        if self.crop_size is None:
+            return None
+        num_places = size - self.crop_size + 1
+        corners = tuple(
+            (derive_seed(seed, "window top", key) % num_places, derive_seed(seed, "window left", key) % num_places)
+            for key in keys
+        )
+        return Windows(self.crop_size, corners)
 
 
 def read_null_embeds(embeddings: Path) -> TextEmbeds:
@@ -150,7 +187,7 @@ def _open_embeddings(
     check_embeddings(shard, curated_shard, path=path)
     listed = {entry.file: entry.sha256 for entry in manifest.shards}
     if listed.get(path.relative_to(embeddings).as_posix()) != sha256_file(path):
-        raise ValueError(f"{path} is damaged: its SHA-256 is not the one in {embeddings / 'manifest.json'}")
+        raise UserError(f"{path} is damaged: its SHA-256 is not the one in {embeddings / 'manifest.json'}")
     return shard.offsets, shard.tokens
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from minimagen.config import CurateConfig
 from minimagen.datasets.likeness import HashIndex, Lab, Look, close_hashes, lab_distance
+from minimagen.errors import UserError
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
 
@@ -81,7 +82,7 @@ def curate(samples: Sequence[Sample], looks: Mapping[int, Look], config: CurateC
         return assigned.outcomes
     movable = [name for name, group in assigned.groups.items() if not group.is_declared]
     if len(assigned.groups) < 2 or not movable:
-        raise ValueError(
+        raise UserError(
             f"no picture is left for split {empty[0]!r}: {len(samples)} pictures make {len(assigned.groups)} group(s) "
             "that are alike or that their source keeps together; at least one more is needed"
         )
@@ -186,7 +187,7 @@ def _place_declared(
         return Placement(group, _split_of(group, config, moved))
     split: Split = "validation" if sample.is_held_out else "train"
     if group in state.groups and state.groups[group].split != split:
-        raise ValueError(f"{sample.key}: its source declares the group {group!r} both held out and not")
+        raise UserError(f"{sample.key}: its source declares the group {group!r} both held out and not")
     return Placement(group, split)
 
 

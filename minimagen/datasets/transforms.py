@@ -1,8 +1,9 @@
-"""Pixels between their stored and their trained form: square, resized, in [-1, 1].
+"""Pixels between their stored and their trained form: square, resized, in [-1, 1], whole or a part of them.
 
 Knows no file and no caption. Resampling is antialiased always; the value map is fixed, never per picture.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,11 +11,29 @@ import torch
 from einops import rearrange
 from PIL import Image
 
-from minimagen.shapes import Images, PixelImage, PixelImages
+from minimagen.shapes import Images, PixelImage, PixelImages, ResizedImages
 
 Crop = Literal["center", "top", "random", "pad", "squash"]
 PAD_VALUE = 255
 """Colour of padding: white, as transparency is composited by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A square part of each picture of a batch."""
+
+    size: int
+    """Side, px."""
+    corners: tuple[tuple[int, int], ...]
+    """Rows above and columns to the left of each."""
+
+    def cut(self, images: Images) -> ResizedImages:
+        """Returns the parts, in the order of the pictures."""
+        parts = [
+            image[:, top : top + self.size, left : left + self.size]
+            for image, (top, left) in zip(images, self.corners, strict=True)
+        ]
+        return torch.stack(parts)
 
 
 def crop_square(image: PixelImage, crop: Crop, offset: float = 0.5) -> PixelImage:

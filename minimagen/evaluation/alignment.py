@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimagen.config import ScenesConfig
+from minimagen.errors import UserError
 from minimagen.evaluation.scene_reading import Place, Reading, read_scenes
 from minimagen.seeding import derive_seed
 from minimagen.shapes import PixelImages
@@ -122,7 +123,7 @@ class SceneReader:
         for kind, word, known in words:
             if word not in known:
                 expected = ", ".join(known) or "none"
-                raise ValueError(f"caption {caption_of(scene)!r}: {kind} {word!r} is not of this data set ({expected})")
+                raise UserError(f"caption {caption_of(scene)!r}: {kind} {word!r} is not of this data set ({expected})")
 
 
 def mean_score(scores: Sequence[SceneScore]) -> AlignmentScore:
@@ -158,7 +159,7 @@ def other_captions(scenes: Sequence[Scene], seed: int) -> list[int]:
     )
     step = max(Counter(captions).values())
     if 2 * step > len(captions):
-        raise ValueError(f"{step} of {len(captions)} captions are equal: they cannot be exchanged for others")
+        raise UserError(f"{step} of {len(captions)} captions are equal: they cannot be exchanged for others")
     others = [0] * len(captions)
     for place, index in enumerate(order):
         others[index] = order[(place + step) % len(order)]

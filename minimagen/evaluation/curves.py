@@ -11,6 +11,8 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
+from minimagen.errors import UserError
+
 WIDTH_PX, HEIGHT_PX = 520, 240
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 46, 22, 12, 26
 MAX_POINTS = 400
@@ -38,7 +40,7 @@ def read_lines(path: Path, labels: Mapping[str, str]) -> list[Line]:
         with path.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file: the training that writes it has not finished") from error
+        raise UserError(f"{path}: no such file: the training that writes it has not finished") from error
     return [_read_line(path, rows, column, label) for column, label in labels.items()]
 
 
@@ -46,9 +48,9 @@ def _read_line(path: Path, rows: Sequence[Mapping[str, str]], column: str, label
     try:
         points = [(float(row["step"]), float(row[column])) for row in rows if row[column]]
     except KeyError as error:
-        raise ValueError(f"{path}: no column {error}") from error
+        raise UserError(f"{path}: no column {error}") from error
     except ValueError as error:
-        raise ValueError(f"{path}: column {column!r}: {error}") from error
+        raise UserError(f"{path}: column {column!r}: {error}") from error
     return Line(label, tuple(step for step, _ in points), tuple(value for _, value in points))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from minimagen.errors import UserError
 from minimagen.manifest import read_manifest
 from minimagen.rows import Failure
 from minimagen.shards import read_table
@@ -48,7 +49,7 @@ def read_account(name: str, folder: Path) -> DataAccount:
     ]
     rejected = {key.removeprefix(REJECTED): count for key, count in manifest.counts.items() if key.startswith(REJECTED)}
     if sum(rejected.values()) != len(failures):
-        raise ValueError(
+        raise UserError(
             f"{folder}: manifest.json counts {sum(rejected.values())} rejected rows, failures/ {len(failures)}"
         )
     num_stored, num_pending = sum(shard.rows for shard in manifest.shards), manifest.counts.get("pending", 0)

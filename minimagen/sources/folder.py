@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minimagen.config import FolderConfig
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes
 from minimagen.rows import Failure, Rejection, Row, snapshot_instant
 from minimagen.shards import ShardJob, ShardReport, find_report, write_shard
@@ -84,7 +85,7 @@ def _outcome_of(item: FolderItem, reads: Path, config: FolderConfig, snapshot: s
     path = reads / item.path
     content = path.read_bytes() if path.is_file() else b""
     if sha256_bytes(content) != item.sha256:
-        raise ValueError(f"{path} has changed since it was planned: run the ingest again")
+        raise UserError(f"{path} has changed since it was planned: run the ingest again")
     captions = _accept(item.captions, config)
     if isinstance(captions, Rejection):
         return captions

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json
 
 BACKGROUNDS = {
@@ -129,7 +130,7 @@ def parse_caption(text: str, objects: Collection[str]) -> Scene:
     words = " ".join(text.lower().split()).removesuffix(".")
     match = re.fullmatch(r"(?P<subject>.+?) on (?:an? )?(?P<background>[a-z]+) background", words)
     if match is None:
-        raise ValueError(f"caption {text!r} does not end in 'on a <colour> background'")
+        raise UserError(f"caption {text!r} does not end in 'on a <colour> background'")
     background, subject = match["background"], match["subject"]
     if background not in BACKGROUNDS:
         _unknown(text, "background", background, BACKGROUNDS)
@@ -147,7 +148,7 @@ def _parse_lone_object(text: str, subject: str, objects: Collection[str]) -> Sce
     words = re.sub("^an? ", "", subject.removesuffix(ending))
     size = next((size for size in SIZES if words.startswith(f"{size} ")), None)
     if size is None:
-        raise ValueError(f"caption {text!r} says no size: expected {' or '.join(SIZES)} before {words!r}")
+        raise UserError(f"caption {text!r} says no size: expected {' or '.join(SIZES)} before {words!r}")
     name = _known_object(text, words.removeprefix(f"{size} "), objects)
     return SceneObject(name, size, spoken.get(ending, "center"))
 
@@ -160,7 +161,7 @@ def _known_object(text: str, phrase: str, objects: Collection[str]) -> str:
 
 
 def _unknown(text: str, kind: str, word: str, known: Iterable[str]) -> NoReturn:
-    raise ValueError(f"caption {text!r}: {kind} {word!r} is not known; nearest: {nearest_names(word, known)}")
+    raise UserError(f"caption {text!r}: {kind} {word!r} is not known; nearest: {nearest_names(word, known)}")
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:

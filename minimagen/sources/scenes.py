@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from minimagen.config import ConfigError, ScenesConfig
+from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file
 from minimagen.rows import Row, snapshot_instant
 from minimagen.shards import ShardJob, ShardReport, find_report, write_shard
@@ -104,7 +105,7 @@ def run(job: ShardJob, *, folder: Path) -> ShardReport:
     config = ScenesConfig.model_validate_json(json.dumps(spec["scenes"]))
     sheet = Path(spec["reads"])
     if sha256_file(sheet) != spec["sheet_sha256"]:
-        raise ValueError(f"{sheet} has changed since shard {job.name} was planned; run the ingest again")
+        raise UserError(f"{sheet} has changed since shard {job.name} was planned; run the ingest again")
     sprites = read_sprites(sheet, set(config.objects))
     rows = [draw_row(config, index, sprites, spec["snapshot"]) for index in range(spec["start"], spec["stop"])]
     return write_shard(folder, job, rows, failures=())

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from minimagen.errors import BusyError
 
-class LockedError(RuntimeError):
+
+class LockedError(BusyError):
     """Another process holds the lock; the message names the file."""
 
 

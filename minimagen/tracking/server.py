@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from minimagen.errors import UserError
 from minimagen.tracking.location import artifact_location, project_root, tracking_uri
 from minimagen.tracking.view import compare_url, curves_url, has_views
 
@@ -73,7 +74,7 @@ def serve(root: Path, *, port: int, on_ready: Callable[[list[Page]], None]) -> N
 def _command(root: Path, port: int) -> list[str]:
     files = artifact_location(root)
     if files is None:
-        raise ValueError(f"MLFLOW_TRACKING_URI is {os.environ['MLFLOW_TRACKING_URI']!r}: open the pages of that server")
+        raise UserError(f"MLFLOW_TRACKING_URI is {os.environ['MLFLOW_TRACKING_URI']!r}: open the pages of that server")
     options = {
         "--backend-store-uri": tracking_uri(root),
         "--default-artifact-root": files,

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,17 @@ SHARDS = {
 
 
 def load(
-    root: Path, *, split: Split = "train", size: int = 8, crop: Crop = "center", cache: Path | None = None
+    root: Path,
+    *,
+    split: Split = "train",
+    size: int = 8,
+    crop: Crop = "center",
+    crop_size: int | None = None,
+    cache: Path | None = None,
 ) -> CaptionedImages:
-    return CaptionedImages.load(root / "curated", root / "embeddings", split=split, size=size, crop=crop, cache=cache)
+    return CaptionedImages.load(
+        root / "curated", root / "embeddings", split=split, size=size, crop=crop, crop_size=crop_size, cache=cache
+    )
 
 
 def test_a_split_holds_its_rows_in_the_order_of_the_shards(tmp_path: Path) -> None:
@@ -78,6 +87,41 @@ def test_random_crops_follow_their_seed(tmp_path: Path) -> None:
 
     assert torch.equal(crops[3], dataset.batch([0], seed=3).images)
     assert len({crop.numpy().tobytes() for crop in crops}) > 3
+
+
+def test_windows_are_parts_of_whole_pictures_and_follow_seed_and_key_alone(tmp_path: Path) -> None:
+    write_prepared(tmp_path, SHARDS)
+    dataset = load(tmp_path, crop_size=4)
+
+    together, alone = dataset.batch(range(7), seed=3), dataset.batch([5], seed=3)
+
+    assert together.windows is not None and alone.windows is not None
+    assert together.images.shape == (7, 3, 8, 8) and together.trained_size == 4
+    assert alone.windows.corners == together.windows.corners[5:6]
+    top, left = together.windows.corners[2]
+    part = together.trained_part(together.images)[2]
+    assert torch.equal(part, together.images[2, :, top : top + 4, left : left + 4])
+
+
+def test_windows_lie_everywhere_in_the_picture_equally_often(tmp_path: Path) -> None:
+    write_prepared(tmp_path, SHARDS)
+    dataset = load(tmp_path, crop_size=6)
+    windows = [dataset.batch([0, 1, 2, 3, 4, 5, 6], seed=seed).windows for seed in range(300)]
+
+    corners = Counter(corner for window in windows if window is not None for corner in window.corners)
+
+    # 2100 draws over 9 places: 233 each, with a standard deviation of 14.
+    assert set(corners) == {(top, left) for top in range(3) for left in range(3)}
+    assert min(corners.values()) > 233 - 6 * 14 and max(corners.values()) < 233 + 6 * 14
+
+
+def test_without_a_crop_size_all_of_a_picture_is_trained_on(tmp_path: Path) -> None:
+    write_prepared(tmp_path, SHARDS)
+
+    batch = load(tmp_path).batch([0, 1], seed=0)
+
+    assert batch.windows is None and batch.trained_size == 8
+    assert batch.trained_part(batch.images) is batch.images
 
 
 @pytest.mark.parametrize("crop", ["center", "top", "pad", "squash"])
