@@ -78,7 +78,8 @@ def test_vectors_equal_those_of_transformers(encoder: TextEncoder, folder: Path)
 
     (found,) = encoder.encode([CORPUS[0]], max_length=64, batch_tokens=64, precision="fp32")
 
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    # Vectors of unit variance; attention with and without a mask rounds differently.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6)
 
 
 def test_bf16_is_near_fp32(encoder: TextEncoder):
