@@ -12,7 +12,7 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format torture ui lock clean
+.PHONY: help setup demo test check format torture bench ui lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ format: $(READY) ## rewrite what `make check` would only complain about
 torture: $(READY) ## the slow tests: kills, crashes, full sizes
 	$(BIN)/python -m pytest -m slow
 
+bench: $(READY) ## training speed beside the peers, in an environment of their own (benchmarks/README.md has the others)
+	$(BIN)/python -m benchmarks.setup_peers
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.peers --own-loop
+
 ui: $(READY) ## runs, curves and pictures in a browser
 	$(BIN)/minimagen ui
 
@@ -55,7 +60,7 @@ lock: $(READY) ## requirements.lock anew from pyproject.toml; torch and what onl
 
 clean: ## what tools leave behind; no data, no runs, no environment
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find minimagen flows tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find minimagen flows tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Compiling what is never imported takes longer than installing: one import of what the stages import compiles that.
 $(READY): pyproject.toml requirements.lock

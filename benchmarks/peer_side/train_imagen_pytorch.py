@@ -1,0 +1,57 @@
+"""Worker: training steps of imagen-pytorch's U-Net with its own loss. Runs in the peers' environment.
+
+Its defaults are kept, but for attention at the lowest level, which neither of the others has: without it, it is faster
+and its parameters are nearer to theirs.
+"""
+
+import sys
+from functools import partial
+
+import torch
+from batches import count_parameters, random_batch, training_step
+from case import Case, claim_output, read_case, serve
+from matrix_rate import count_flops
+from offline import define_torchvision_operators, import_imagen_pytorch, seed_everything
+
+
+def main() -> None:
+    """Answers the driver until it closes standard input."""
+    output, case = claim_output(), read_case(sys.argv[1])
+    torch.set_num_threads(case.num_threads)
+    define_torchvision_operators()
+    import_imagen_pytorch()
+    seed_everything(0)
+    serve_case(output, case)
+
+
+def serve_case(output, case: Case) -> None:
+    """Builds the cascade as its README does and trains the case's U-Net."""
+    from imagen_pytorch import Imagen, Unet
+
+    common = {
+        "dim": case.dim,
+        "dim_mults": case.dim_mults,
+        "num_resnet_blocks": case.num_resnet_blocks,
+        "layer_attns": case.layer_attns,
+        "layer_cross_attns": case.layer_attns,
+        "attend_at_middle": False,
+    }
+    imagen = Imagen(
+        [Unet(**common), Unet(**common, memory_efficient=True)],
+        image_sizes=(case.base_px, case.super_px),
+        text_embed_dim=case.text_dim,
+        cond_drop_prob=0.1,
+    )
+    number = ("base", "super").index(case.stage) + 1
+    network = list(imagen.unets)[number - 1]
+    batch = random_batch(case, (case.base_px, case.super_px)[number - 1])
+    loss_of = partial(
+        imagen, batch.images, text_embeds=batch.text_embeds, text_masks=batch.text_mask, unet_number=number
+    )
+    step = training_step(network.train(), loss_of)
+    facts = {"num_parameters": count_parameters(network), "flops": count_flops(step), "torch": torch.__version__}
+    serve(output, facts, step)
+
+
+if __name__ == "__main__":
+    main()
