@@ -15,7 +15,7 @@ import torch
 from minimagen.diffusion.gaussian import alpha_sigma, angle, v_from_x0
 from minimagen.diffusion.guidance import DenoiseFn
 from minimagen.diffusion.schedule import NoiseSchedule
-from minimagen.shapes import Images, PerSample
+from minimagen.shapes import Images, PerSample, Timesteps
 
 Sampler = Literal["ddpm", "ddim", "dpmpp_2m", "heun"]
 NoiseFn = Callable[[int], Images]
@@ -57,19 +57,46 @@ def ddpm_step(xt: Images, x0: Images, log_snr_t: PerSample, log_snr_s: PerSample
     return mean + variance_ts.sqrt() * sigma_s / sigma_t * noise
 
 
-def sample_ddpm(
-    denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int, noise_of: NoiseFn
+@dataclass(frozen=True, slots=True)
+class _Stride:
+    """A step between two times, both before the end."""
+
+    step: int
+    """From 0."""
+    end: Timesteps
+    log_snr_t: PerSample
+    log_snr_s: PerSample
+    """Log-SNR at its start and at its end."""
+
+
+def _walk(
+    denoise: DenoiseFn,
+    schedule: NoiseSchedule,
+    xt: Images,
+    num_steps: int,
+    move: Callable[[Images, Images, _Stride], Images],
 ) -> Iterator[SamplerState]:
-    """Ancestral sampling (Ho et al. 2020, alg. 2): on all T levels of a law of T steps, or in strides over them."""
+    """Goes through all steps; ``move`` takes x_t and the estimate of x0 along a stride, the last step takes x0."""
     times = _times(num_steps, xt)
     for step in range(num_steps):
         x0 = denoise(xt, times[step])
         if step == num_steps - 1:
             xt = x0
         else:
-            log_snr_t, log_snr_s = schedule.log_snr(times[step]), schedule.log_snr(times[step + 1])
-            xt = ddpm_step(xt, x0, log_snr_t, log_snr_s, noise_of(step))
+            end = times[step + 1]
+            xt = move(xt, x0, _Stride(step, end, schedule.log_snr(times[step]), schedule.log_snr(end)))
         yield SamplerState(step + 1, num_steps, xt, x0)
+
+
+def sample_ddpm(
+    denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int, noise_of: NoiseFn
+) -> Iterator[SamplerState]:
+    """Ancestral sampling (Ho et al. 2020, alg. 2): on all T levels of a law of T steps, or in strides over them."""
+
+    def move(xt: Images, x0: Images, stride: _Stride) -> Images:
+        return ddpm_step(xt, x0, stride.log_snr_t, stride.log_snr_s, noise_of(stride.step))
+
+    return _walk(denoise, schedule, xt, num_steps, move)
 
 
 def dpmpp_step(xt: Images, data: Images, log_snr_t: PerSample, log_snr_s: PerSample) -> Images:
@@ -82,30 +109,24 @@ def dpmpp_step(xt: Images, data: Images, log_snr_t: PerSample, log_snr_s: PerSam
 
 def sample_ddim(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int) -> Iterator[SamplerState]:
     """DDIM without noise of its own (Song et al. 2021, eq. 12 with sigma = 0): first order."""
-    times = _times(num_steps, xt)
-    for step in range(num_steps):
-        x0 = denoise(xt, times[step])
-        if step == num_steps - 1:
-            xt = x0
-        else:
-            xt = dpmpp_step(xt, x0, schedule.log_snr(times[step]), schedule.log_snr(times[step + 1]))
-        yield SamplerState(step + 1, num_steps, xt, x0)
+
+    def move(xt: Images, x0: Images, stride: _Stride) -> Images:
+        return dpmpp_step(xt, x0, stride.log_snr_t, stride.log_snr_s)
+
+    return _walk(denoise, schedule, xt, num_steps, move)
 
 
 def sample_dpmpp_2m(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_steps: int) -> Iterator[SamplerState]:
     """DPM-Solver++(2M) (Lu et al. 2022, alg. 2): second order from the previous estimate, first order at both ends."""
-    times = _times(num_steps, xt)
     previous: tuple[Images, PerSample] | None = None
-    for step in range(num_steps):
-        log_snr_t, log_snr_s = schedule.log_snr(times[step]), schedule.log_snr(times[step + 1])
-        x0 = denoise(xt, times[step])
-        if step == num_steps - 1:
-            xt = x0
-        else:
-            data = x0 if previous is None else _extrapolate(x0, log_snr_t, log_snr_s, *previous)
-            xt = dpmpp_step(xt, data, log_snr_t, log_snr_s)
-        previous = (x0, log_snr_t)
-        yield SamplerState(step + 1, num_steps, xt, x0)
+
+    def move(xt: Images, x0: Images, stride: _Stride) -> Images:
+        nonlocal previous
+        data = x0 if previous is None else _extrapolate(x0, stride.log_snr_t, stride.log_snr_s, *previous)
+        previous = (x0, stride.log_snr_t)
+        return dpmpp_step(xt, data, stride.log_snr_t, stride.log_snr_s)
+
+    return _walk(denoise, schedule, xt, num_steps, move)
 
 
 def _extrapolate(
@@ -122,15 +143,12 @@ def sample_heun(denoise: DenoiseFn, schedule: NoiseSchedule, xt: Images, num_ste
     A step costs two estimates, the last one. The angle, unlike the noise level of Karras et al. 2022 (alg. 1), ends at
     a finite number where no signal is left.
     """
-    times = _times(num_steps, xt)
-    for step in range(num_steps):
-        x0 = denoise(xt, times[step])
-        if step == num_steps - 1:
-            xt = x0
-        else:
-            log_snr_t, log_snr_s = schedule.log_snr(times[step]), schedule.log_snr(times[step + 1])
-            turn, slope = angle(log_snr_s) - angle(log_snr_t), v_from_x0(x0, xt, log_snr_t)
-            guess = xt + turn * slope
-            slope_there = v_from_x0(denoise(guess, times[step + 1]), guess, log_snr_s)
-            xt = xt + 0.5 * turn * (slope + slope_there)
-        yield SamplerState(step + 1, num_steps, xt, x0)
+
+    def move(xt: Images, x0: Images, stride: _Stride) -> Images:
+        turn = angle(stride.log_snr_s) - angle(stride.log_snr_t)
+        slope = v_from_x0(x0, xt, stride.log_snr_t)
+        guess = xt + turn * slope
+        slope_there = v_from_x0(denoise(guess, stride.end), guess, stride.log_snr_s)
+        return xt + 0.5 * turn * (slope + slope_there)
+
+    return _walk(denoise, schedule, xt, num_steps, move)
