@@ -16,13 +16,9 @@ from minimagen.datasets.pictures import pictures_in_memory
 from minimagen.saved_model import EncoderRecord, ModelRecord, SavedModel
 from minimagen.shapes import PixelImage
 from minimagen.source_closure import PACKAGE_FOLDER
+from minimagen.stages import training_course
 from minimagen.stages.launch import check_machine, open_ranks
 from minimagen.stages.training_course import Course
-from minimagen.stages.training_inputs import build_network
-from minimagen.training.ema import Ema
-from minimagen.training.loop import TrainState
-from minimagen.training.objective import Objective
-from minimagen.training.optimizer import build_optimizer
 
 CHECKOUT = PACKAGE_FOLDER.parent
 WORK = CHECKOUT / "runs" / "benchmarks"
@@ -41,19 +37,16 @@ class Captioned:
 
     def dataset(self) -> CaptionedImages:
         """Returns them as training reads them."""
-        ends = np.cumsum([len(one) for one in self.tokens])
-        starts = np.concatenate(([0], ends[:-1]))
-        joined = np.concatenate(list(self.tokens)).astype(np.float16)
         return CaptionedImages(
             keys=[f"{number:07d}" for number in range(len(self.captions))],
             captions=list(self.captions),
             extras=list(self.extras),
-            text_dim=joined.shape[1],
+            text_dim=self.tokens[0].shape[1],
             data_sha256="",
             crop="center",
             crop_size=None,
             pictures=pictures_in_memory(self.pixels),
-            embeds=Captions((joined,), np.stack([np.zeros_like(ends), starts, ends], axis=1)),
+            embeds=Captions.of(self.tokens),
         )
 
 
@@ -102,9 +95,7 @@ def open_course(
         num_steps=num_steps,
         data_sha256="",
     )
-    network = build_network(record, section.training).to(device)
-    state = TrainState(network, build_optimizer(network, section.training), Ema(network))
-    return Course(record, Objective(section, device), state, training, ranks)
+    return training_course.open_course(record, section, training, ranks)
 
 
 def trained_model(course: Course) -> SavedModel:

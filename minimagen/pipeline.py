@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
 
 from minimagen.cascade_file import read_cascade_file
@@ -179,9 +178,7 @@ class Cascade:
             batch_tokens=ENCODE_BATCH_TOKENS,
             precision=self.encoder.precision,
         )
-        ends = np.cumsum([len(vector) for vector in vectors])
-        spans = np.stack([np.zeros_like(ends), np.concatenate(([0], ends[:-1])), ends], axis=1)
-        return Captions((np.concatenate(vectors).astype(np.float16),), spans).padded(range(len(captions)))
+        return Captions.of(vectors).padded(range(len(captions)))
 
     def _load_encoder(self) -> TextEncoder:
         if self._encoder is None:

@@ -1,13 +1,16 @@
-"""Random pictures and captions of a case, and a plain training step around a peer's own loss.
+"""Random pictures and captions of a case, and plain training steps around a peer's own loss.
 
 The step is generous: gradients clipped, AdamW as one fused kernel, no average of weights, no data to load.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TextIO
 
 import torch
-from case import Case
+from case import Case, serve
+from matrix_rate import count_flops
 from torch import Tensor, nn
 
 
@@ -42,6 +45,23 @@ def training_step(network: nn.Module, loss_of: Callable[[], Tensor]) -> Callable
         optimizer.step()
 
     return step
+
+
+def serve_training(output: TextIO, case: Case, imagen: nn.Module) -> None:
+    """Trains the case's U-Net of a peer's cascade, base and super, whenever the driver asks.
+
+    Args:
+        imagen: the peer's; both peers have ``unets`` and the same call for a loss.
+    """
+    number = ("base", "super").index(case.stage) + 1
+    network = list(imagen.unets)[number - 1]
+    batch = random_batch(case, (case.base_px, case.super_px)[number - 1])
+    loss_of = partial(
+        imagen, batch.images, text_embeds=batch.text_embeds, text_masks=batch.text_mask, unet_number=number
+    )
+    step = training_step(network.train(), loss_of)
+    facts = {"num_parameters": count_parameters(network), "flops": count_flops(step), "torch": torch.__version__}
+    serve(output, facts, step)
 
 
 def count_parameters(network: nn.Module) -> int:

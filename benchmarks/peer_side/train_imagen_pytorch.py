@@ -5,12 +5,10 @@ and its parameters are nearer to theirs.
 """
 
 import sys
-from functools import partial
 
 import torch
-from batches import count_parameters, random_batch, training_step
-from case import Case, claim_output, read_case, serve
-from matrix_rate import count_flops
+from batches import serve_training
+from case import Case, claim_output, read_case
 from offline import define_torchvision_operators, import_imagen_pytorch, seed_everything
 
 
@@ -42,15 +40,7 @@ def serve_case(output, case: Case) -> None:
         text_embed_dim=case.text_dim,
         cond_drop_prob=0.1,
     )
-    number = ("base", "super").index(case.stage) + 1
-    network = list(imagen.unets)[number - 1]
-    batch = random_batch(case, (case.base_px, case.super_px)[number - 1])
-    loss_of = partial(
-        imagen, batch.images, text_embeds=batch.text_embeds, text_masks=batch.text_mask, unet_number=number
-    )
-    step = training_step(network.train(), loss_of)
-    facts = {"num_parameters": count_parameters(network), "flops": count_flops(step), "torch": torch.__version__}
-    serve(output, facts, step)
+    serve_training(output, case, imagen)
 
 
 if __name__ == "__main__":

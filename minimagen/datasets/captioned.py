@@ -62,6 +62,13 @@ class Captions:
     spans: np.ndarray
     """int64 of shape (n, 3): shard, first token, end."""
 
+    @classmethod
+    def of(cls, vectors: Sequence[np.ndarray]) -> "Captions":
+        """Returns captions whose token vectors, each of shape (tokens, text_dim), are at hand, rounded to float16."""
+        ends = np.cumsum([len(one) for one in vectors])
+        starts = np.concatenate(([0], ends[:-1]))
+        return cls((np.concatenate(vectors).astype(np.float16),), np.stack([np.zeros_like(ends), starts, ends], axis=1))
+
     def padded(self, positions: Sequence[int]) -> tuple[TextEmbeds, TextMask]:
         """Returns captions in fp32, right-padded with zeros to the longest of them, and which tokens are real."""
         spans = self.spans[list(positions)]

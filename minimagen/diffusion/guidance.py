@@ -106,10 +106,10 @@ def guided_denoise(
             2024). None is all of them.
         negative: text of one negative caption, a batch of one, that stands in for no caption.
     """
-    both = both_halves(conditioning, negative)
+    both = None if guidance_scale == 1.0 else both_halves(conditioning, negative)
 
     def estimate(xt: Images, t: Timesteps) -> Images:
-        if guidance_scale == 1.0 or (interval is not None and not is_within(t[:1], interval).item()):
+        if both is None or (interval is not None and not is_within(t[:1], interval).item()):
             return denoiser.x0(xt, t, conditioning)
         return guided_x0(denoiser, xt, t, both, guidance_scale)
 

@@ -38,13 +38,16 @@ class SamplerState:
 def evaluation_times(sampler: Sampler, num_steps: int) -> PerSample:
     """Returns the diffusion time of each estimate that a sampler asks for: one a step, but two in all steps of heun
     except the last."""
-    starts = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(torch.float32)[:-1]
+    starts = _grid(num_steps, torch.float32)[:-1]
     return torch.cat((starts, starts[1:])) if sampler == "heun" else starts
 
 
+def _grid(num_steps: int, dtype: torch.dtype) -> PerSample:
+    return torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(dtype)
+
+
 def _times(num_steps: int, xt: Images) -> list[PerSample]:
-    grid = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64).to(xt.dtype)
-    return [time.to(xt.device).expand(len(xt)) for time in grid]
+    return [time.to(xt.device).expand(len(xt)) for time in _grid(num_steps, xt.dtype)]
 
 
 def ddpm_step(xt: Images, x0: Images, log_snr_t: PerSample, log_snr_s: PerSample, noise: Images) -> Images:

@@ -17,7 +17,7 @@ from minimagen.files import write_json
 from minimagen.stages.device import device_from_environment
 from minimagen.stages.launch import check_machine, open_ranks
 from minimagen.stages.run_lock import run_lock
-from minimagen.stages.training_course import open_course
+from minimagen.stages.training_course import Course, open_course
 from minimagen.stages.training_inputs import TrainingInputs, read_inputs, set_threads
 from minimagen.stages.training_outs import MODELS, publish
 from minimagen.stages.training_session import STATES, Session
@@ -78,7 +78,7 @@ def _train(
             if os.environ.get("MINIMAGEN_FRESH") == "1":
                 _set_aside(run_folder)
             tracked = held.enter_context(_track(params, inputs, root, run_folder))
-            session = Session(open_course(inputs, ranks), inputs.held_out, tracked)
+            session = Session(_open_course(inputs, ranks), inputs.held_out, tracked)
             held.callback(lambda: write_json(run_folder / "timings.json", session.timings()))
             session.resume()
             _check_room(run_folder, session.course.state)
@@ -98,13 +98,17 @@ def _train(
 
 def _follow(inputs: TrainingInputs, run_folder: Path, ranks: Ranks, interrupt: Interrupt) -> None:
     with ranks.main_first():
-        course = open_course(inputs, ranks)
+        course = _open_course(inputs, ranks)
         course.resume(run_folder / STATES)
     course.follow(interrupt)
     with ranks.main_first():
         pass  # all is saved: a launcher kills the main process some time after the first of the others has ended
     if interrupt.exit_code is not None:
         raise SystemExit(interrupt.exit_code)
+
+
+def _open_course(inputs: TrainingInputs, ranks: Ranks) -> Course:
+    return open_course(inputs.record, inputs.section, inputs.training, ranks)
 
 
 def _track(params: Params, inputs: TrainingInputs, root: Path, run_folder: Path) -> TrackedStage:

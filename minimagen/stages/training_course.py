@@ -10,11 +10,11 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch import nn
 
-from minimagen.config import TrainingConfig
+from minimagen.config import TrainingConfig, UNetSection
 from minimagen.datasets.captioned import Batch, CaptionedImages
 from minimagen.saved_model import ModelRecord
 from minimagen.seeding import batch_indices, derive_seed
-from minimagen.stages.training_inputs import TrainingInputs, build_network
+from minimagen.stages.training_inputs import build_network
 from minimagen.training.checkpoint import Resumed, load_newest
 from minimagen.training.ema import Ema
 from minimagen.training.interrupt import Interrupt
@@ -94,14 +94,14 @@ def _with_text_of(batch: Batch, num_tokens: int) -> Batch:
     return replace(batch, text_embeds=text_embeds, text_mask=nn.functional.pad(batch.text_mask, (0, missing)))
 
 
-def open_course(inputs: TrainingInputs, ranks: Ranks) -> Course:
-    """Builds what is trained, on this process's device."""
-    config, device = inputs.section.training, ranks.accelerator.device
-    network = build_network(inputs.record, config).to(device)
+def open_course(record: ModelRecord, section: UNetSection, training: CaptionedImages, ranks: Ranks) -> Course:
+    """Builds what is trained, on this process's device: network, optimiser and averages."""
+    device = ranks.accelerator.device
+    network = build_network(record, section.training).to(device)
     return Course(
-        record=inputs.record,
-        objective=Objective(inputs.section, device),
-        state=TrainState(network, build_optimizer(network, config), Ema(network)),
-        training=inputs.training,
+        record=record,
+        objective=Objective(section, device),
+        state=TrainState(network, build_optimizer(network, section.training), Ema(network)),
+        training=training,
         ranks=ranks,
     )

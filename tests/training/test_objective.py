@@ -13,7 +13,7 @@ from minimagen.models.unet import UNet
 from minimagen.seeding import generator
 from minimagen.training.ema import Ema
 from minimagen.training.loop import Task, TrainState, train
-from minimagen.training.objective import Draws, Objective
+from minimagen.training.objective import Objective
 from minimagen.training.optimizer import build_optimizer
 from tests.stages.tiny_project import tiny_params
 
@@ -46,10 +46,6 @@ class Recorder(nn.Module):
     def forward(self, xt: torch.Tensor, t: torch.Tensor, **conditioning: torch.Tensor | None) -> torch.Tensor:
         self.told = {"xt": xt, "t": t, **conditioning}
         return torch.zeros_like(xt)
-
-
-def part_of(draws: Draws, chosen: slice) -> Draws:
-    return Draws(**{name: getattr(draws, name)[chosen] for name in Draws.__dataclass_fields__})
 
 
 def test_the_loss_of_predicting_zero_is_the_weighted_power_of_the_target() -> None:
@@ -143,7 +139,7 @@ def test_a_batch_has_the_losses_of_its_samples(name: str) -> None:
     for number in range(5):
         chosen = slice(number, number + 1)
         single = Batch(batch.images[chosen], batch.text_embeds[chosen], batch.text_mask[chosen], batch.keys[chosen])
-        alone = objective.loss_under(network, single, part_of(draws, chosen))
+        alone = objective.loss_under(network, single, draws.part(chosen))
         torch.testing.assert_close(alone, together[chosen], rtol=1e-4, atol=1e-6)
 
 

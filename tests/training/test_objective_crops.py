@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from minimagen.config import UNetSection
 from minimagen.datasets.captioned import Batch
@@ -13,6 +12,7 @@ from minimagen.seeding import generator
 from minimagen.training.objective import Draws, Objective
 from minimagen.training.validation import validation_losses
 from tests.stages.tiny_project import tiny_params
+from tests.training.test_objective import Recorder
 
 CPU = torch.device("cpu")
 SIZE, LOW_RES_SIZE, CROP_SIZE = 16, 8, 8
@@ -36,18 +36,6 @@ def batch_of(corners: tuple[tuple[int, int], ...] = CORNERS) -> Batch:
         keys=tuple(f"key-{number}" for number in range(count)),
         windows=Windows(CROP_SIZE, corners),
     )
-
-
-class Recorder(nn.Module):
-    """A network that predicts zeros and keeps what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: dict[str, torch.Tensor | None] = {}
-
-    def forward(self, xt: torch.Tensor, t: torch.Tensor, **conditioning: torch.Tensor | None) -> torch.Tensor:
-        self.told = {"xt": xt, "t": t, **conditioning}
-        return torch.zeros_like(xt)
 
 
 def test_the_low_resolution_of_a_crop_is_the_crop_of_the_low_resolution() -> None:
