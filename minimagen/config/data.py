@@ -84,19 +84,6 @@ class FolderConfig(Section):
     captions: CaptionRules
 
 
-class IngestConfig(Section):
-    """What is read, and as of when. A section for each name in ``sources``."""
-
-    snapshot: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
-    """Label or ISO date of the data's state; a new one reads again and adds what is new."""
-    scenes: ScenesConfig | None = None
-    folder: FolderConfig | None = None
-
-    def source_names(self) -> tuple[str, ...]:
-        """Returns the names of the sources that have a section."""
-        return tuple(name for name in type(self).model_fields if name != "snapshot" and getattr(self, name) is not None)
-
-
 class CurateConfig(Section):
     """How rows become groups, and groups training and validation data."""
 

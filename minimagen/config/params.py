@@ -7,16 +7,18 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from minimagen.config.data import CurateConfig, EmbedConfig, IngestConfig, TextEncoderConfig
+from minimagen.config.data import CurateConfig, EmbedConfig, TextEncoderConfig
+from minimagen.config.ingest import IngestConfig
 from minimagen.config.section import ConfigError, Section
 from minimagen.config.unets import UNetSection
 
+SectionT = TypeVar("SectionT", bound=Section)
 UNetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 """Names a stage, a folder and a parameter section, hence no dots and no slashes."""
 
@@ -152,10 +154,28 @@ def validate_params(document: object, path: Path) -> Params:
     Raises:
         ConfigError: one line per problem.
     """
+    return validate_section(document, path, Params)
+
+
+def read_section(path: Path, kind: type[SectionT]) -> SectionT:
+    """Reads a YAML file that is one section, as strictly as params.yaml.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not YAML, or a value is wrong; one line per problem.
+    """
+    return validate_section(read_yaml(path), path, kind)
+
+
+def validate_section(document: object, path: Path, kind: type[SectionT]) -> SectionT:
+    """Checks a document as a section; ``path`` is what errors name.
+
+    Raises:
+        ConfigError: one line per problem.
+    """
     problems = list(_unplain_values(document, ()))
     if not problems:
         try:
-            return Params.model_validate_json(json.dumps(document, allow_nan=False))
+            return kind.model_validate_json(json.dumps(document, allow_nan=False))
         except ValidationError as error:
             problems = list(_problem_lines(error))
     raise ConfigError("\n".join(f"{path}: {line}" for line in problems))

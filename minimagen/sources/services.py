@@ -1,0 +1,87 @@
+"""Service files: where a service answers and how fast it may be asked. Facts of hosts, which change no shard.
+
+Each is what a remote source reads (``sources`` in params.yaml); a mirror, or a simulator, is another such file.
+"""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, StringConstraints
+
+from minimagen.config import Section, read_section
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+[^\s?#]*[^\s?#/]$")]
+"""An http or https address without query and without a slash at its end."""
+ServiceT = TypeVar("ServiceT", bound=Section)
+
+
+class Endpoint(Section):
+    """One API."""
+
+    url: Url
+    requests_per_s: float = Field(gt=0.0)
+    """Requests a second, at most, whatever the number of processes on this machine."""
+    in_flight: int = Field(ge=1)
+    """Unanswered requests at a time, at most."""
+
+
+class ImageHosts(Section):
+    """Hosts of pictures; the limits hold for each host unless they say otherwise."""
+
+    requests_per_s: float = Field(default=4.0, gt=0.0)
+    """Requests a second, at most, whatever the number of processes on this machine."""
+    per_host: int = Field(default=4, ge=1)
+    """Unanswered requests at a time, at most."""
+    in_flight: int = Field(default=64, ge=1)
+    """Unanswered requests at a time to all hosts together, at most."""
+    robots: bool = True
+    """Ask robots.txt first, and leave out what it disallows."""
+    deadline_s: float = Field(default=30.0, gt=0.0)
+    """Seconds for one attempt at one picture, at most."""
+    idle_s: float = Field(default=10.0, gt=0.0)
+    """Seconds without a byte, at most."""
+    attempts: int = Field(default=3, ge=1)
+    """Tries of a picture whose host fails for the moment."""
+    max_wait_s: float = Field(default=300.0, gt=0.0)
+    """A host that asks for a longer pause is left alone: its pictures stay pending."""
+
+
+class TmdbServices(Section):
+    """What the source ``tmdb`` reads."""
+
+    api: Endpoint
+    exports: Endpoint
+    images: ImageHosts
+
+
+class AnimeServices(Section):
+    """What the source ``anime`` reads."""
+
+    kitsu: Endpoint
+    animechan: Endpoint
+    images: ImageHosts
+
+
+class TsvAddresses(Section):
+    """Where the original lists of Conceptual Captions stand."""
+
+    cc3m_train: Url
+    cc3m_validation: Url
+    cc12m_train: Url
+
+
+class ConceptualCaptionsServices(Section):
+    """What the source ``conceptual_captions`` reads, unless it reads a table that the user has."""
+
+    hub: Endpoint
+    tsv: TsvAddresses
+    images: ImageHosts
+
+
+def read_services(path: Path, kind: type[ServiceT]) -> ServiceT:
+    """Reads a service file.
+
+    Raises:
+        ConfigError: it is missing, is not YAML, or a value is wrong; one line per problem with file, key and value.
+    """
+    return read_section(path, kind)
