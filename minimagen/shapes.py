@@ -37,6 +37,8 @@ TokenMask = Bool[Tensor, "batch _"]
 """True where a token of such a sequence may be attended to."""
 Features = Float[Tensor, "*axes features"]
 """Any activations, features last."""
+Projected = Float[Tensor, "*axes _"]
+"""The same activations with another number of features."""
 Vectors = Float[Tensor, "batch _"]
 """One vector for each sample."""
 TokenIds = Int[Tensor, "batch tokens"]

@@ -7,6 +7,7 @@ import torch
 from einops import rearrange, repeat
 from torch import nn
 
+from minimagen.models.cpu_kernels import FastLinear
 from minimagen.shapes import FeatureMap, Features, TokenMask, Tokens
 
 
@@ -33,9 +34,9 @@ class CrossAttention(nn.Module):
         inner_dim = num_heads * head_dim
         self.norm = ScaleNorm(dim)
         self.null_key_value = nn.Parameter(torch.randn(2, head_dim))
-        self.to_query = nn.Linear(dim, inner_dim, bias=False)
-        self.to_key_value = nn.Linear(context_dim, inner_dim * 2, bias=False)
-        self.to_out = nn.Linear(inner_dim, dim, bias=False)
+        self.to_query = FastLinear(dim, inner_dim, bias=False)
+        self.to_key_value = FastLinear(context_dim, inner_dim * 2, bias=False)
+        self.to_out = FastLinear(inner_dim, dim, bias=False)
         self.norm_out = ScaleNorm(dim)
 
     def forward(self, x: FeatureMap, tokens: Tokens, mask: TokenMask) -> FeatureMap:
@@ -55,7 +56,10 @@ class CrossAttention(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Pixels attend to each other: many query heads, one key and value head (Shazeer 2019), and a learned "nothing"."""
+    """Pixels attend to each other: many query heads, one key and value head (Shazeer 2019), and a learned "nothing".
+
+    As all heads share the keys, the heads of a pixel are queries like those of other pixels: one long sequence.
+    """
 
     def __init__(self, dim: int, *, num_heads: int, head_dim: int) -> None:
         super().__init__()
@@ -63,21 +67,21 @@ class SelfAttention(nn.Module):
         inner_dim = num_heads * head_dim
         self.norm = ScaleNorm(dim)
         self.null_key_value = nn.Parameter(torch.randn(2, head_dim))
-        self.to_query = nn.Linear(dim, inner_dim, bias=False)
-        self.to_key_value = nn.Linear(dim, head_dim * 2, bias=False)
-        self.to_out = nn.Linear(inner_dim, dim, bias=False)
+        self.to_query = FastLinear(dim, inner_dim, bias=False)
+        self.to_key_value = FastLinear(dim, head_dim * 2, bias=False)
+        self.to_out = FastLinear(inner_dim, dim, bias=False)
         self.norm_out = ScaleNorm(dim)
 
     def forward(self, x: FeatureMap) -> FeatureMap:
         height = x.shape[2]
         pixels = self.norm(rearrange(x, "b c h w -> b (h w) c"))
-        query = rearrange(self.to_query(pixels), "b n (h d) -> b h n d", h=self.num_heads)
-        key, value = rearrange(self.to_key_value(pixels), "b n (two d) -> two b n d", two=2)
-        null_key, null_value = repeat(self.null_key_value, "two d -> two b 1 d", b=x.shape[0])
-        key = repeat(torch.cat((null_key.to(key.dtype), key), dim=1), "b n d -> b h n d", h=self.num_heads)
-        value = repeat(torch.cat((null_value.to(value.dtype), value), dim=1), "b n d -> b h n d", h=self.num_heads)
+        query = rearrange(self.to_query(pixels), "b n (h d) -> b 1 (n h) d", h=self.num_heads)
+        key, value = rearrange(self.to_key_value(pixels), "b n (two d) -> two b 1 n d", two=2)
+        null_key, null_value = repeat(self.null_key_value, "two d -> two b 1 1 d", b=x.shape[0])
+        key = torch.cat((null_key.to(key.dtype), key), dim=2)
+        value = torch.cat((null_value.to(value.dtype), value), dim=2)
         out = nn.functional.scaled_dot_product_attention(query, key, value)
-        out = self.norm_out(self.to_out(rearrange(out, "b h n d -> b n (h d)")))
+        out = self.norm_out(self.to_out(rearrange(out, "b 1 (n h) d -> b n (h d)", h=self.num_heads)))
         return rearrange(out, "b (h w) c -> b c h w", h=height)
 
 
@@ -87,8 +91,8 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            ScaleNorm(dim), nn.Linear(dim, dim * 2, bias=False), nn.GELU(),
-            ScaleNorm(dim * 2), nn.Linear(dim * 2, dim, bias=False),
+            ScaleNorm(dim), FastLinear(dim, dim * 2, bias=False), nn.GELU(),
+            ScaleNorm(dim * 2), FastLinear(dim * 2, dim, bias=False),
         )  # fmt: skip
 
     def forward(self, x: FeatureMap) -> FeatureMap:

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import nn
 
 from minimagen.models.attention import CrossAttention
+from minimagen.models.cpu_kernels import FastConv2d
 from minimagen.shapes import FeatureMap, PerSample, TokenMask, Tokens, Vectors
 
 NUM_GROUPS = 8
@@ -44,8 +45,7 @@ class CrossEmbed(nn.Module):
         widths = [channels_out // 2**level for level in range(1, len(kernel_sizes))]
         widths.append(channels_out - sum(widths))
         self.convs = nn.ModuleList(
-            nn.Conv2d(channels_in, width, size, padding=size // 2)
-            for size, width in zip(kernel_sizes, widths, strict=True)
+            FastConv2d(channels_in, width, size) for size, width in zip(kernel_sizes, widths, strict=True)
         )
 
     def forward(self, x: FeatureMap) -> FeatureMap:
