@@ -12,10 +12,10 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format torture bench ui lock clean
+.PHONY: help setup demo orchestrate test check format torture bench ui lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## the environment in .venv, once
 
@@ -27,6 +27,12 @@ demo: $(READY) ## the whole pipeline on drawn pictures, from nothing to a report
 	@echo "Metrics   data/eval/metrics.json    (dvc metrics show)"
 	@echo "Curves    make ui"
 	@echo "Draw      $(BIN)/minimagen sample 'a large red apple on a blue background'"
+
+orchestrate: $(READY) ## Prefect's server, a worker and the deployments, until Ctrl-C; PORT=4200
+	@$(BIN)/python -m flows.orchestrate $(if $(PORT),--port $(PORT))
+
+demo-sources: $(READY) ## scrape simulated TMDB, Kitsu, Conceptual Captions and a table of addresses, and train on them
+	$(BIN)/python -m scripts.demo_sources
 
 test: $(READY) ## the tests, without the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

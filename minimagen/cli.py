@@ -4,10 +4,12 @@ Parameters are checked before a stage is imported, so a wrong one is told before
 """
 
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -113,6 +115,29 @@ def sample(
 
 
 @app.command()
+def export(
+    format: Annotated[Literal["imagefolder"], typer.Option(help="how the folder is laid out")] = "imagefolder",
+    out: Annotated[Path, typer.Option(help="absent, empty, or an earlier export")] = Path("exported"),
+    split: Annotated[Literal["train", "validation", "all"], typer.Option(help="which rows")] = "all",
+) -> None:
+    """Write the curated data as picture files with a metadata.jsonl, for other tools."""
+    from minimagen.stages.export import run_export
+
+    run_export(out, split=split, root=ROOT)
+
+
+@app.command()
+def purge(
+    source: Annotated[str, typer.Option(help="a folder in data/raw")],
+    older_than: Annotated[str, typer.Option(help="180d, 26w, or a date like 2026-05-31")],
+) -> None:
+    """Delete what a source asked for too long ago, and keep it from coming back."""
+    from minimagen.stages.purge import run_purge
+
+    run_purge(source, older_than, today=datetime.now(UTC).date(), root=ROOT)
+
+
+@app.command()
 def inspect(
     name: Annotated[str | None, typer.Argument(metavar="[EXPERIMENT]", help="instead of params.yaml")] = None,
     json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
@@ -150,6 +175,50 @@ def apply_experiment(
         typer.echo(f"set aside  {path} -> {experiments.PARKED}/")
     for path in applied.restored:
         typer.echo(f"back again {path}")
+
+
+@app.command()
+def cascade(watch: Annotated[bool, typer.Option("--watch", help="follow the run to its end")] = False) -> None:
+    """Let the worker of `make orchestrate` bring every stage up to date."""
+    command = [sys.executable, "-m", "flows.run_deployment", "train-cascade", *(["--watch"] if watch else [])]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def compare(
+    grid: Annotated[list[str], typer.Argument(metavar="KEY=VALUES...", help="dim=16,32 'dim_mults=[1,2],[1,2,4]'")],
+    experiment: Annotated[str | None, typer.Option(help="instead of params.yaml")] = None,
+) -> None:
+    """Train every combination of some parameters' values and write a table and a figure: runs/compare/."""
+    options = [] if experiment is None else ["--experiment", experiment]
+    command = [sys.executable, "-m", "flows.run_compare", *options, "--", *grid]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def promote(
+    version: Annotated[int | None, typer.Argument(help="of the registry, without asking the gate")] = None,
+) -> None:
+    """Register the cascade in data/ and make it the champion, if the gate finds it better than the one before."""
+    _params()
+    from minimagen.tracking.promotion import judge, promote_by_hand
+
+    if version is not None:
+        typer.echo(f"version {promote_by_hand(ROOT, version).number} is the champion")
+        return
+    verdict = judge(ROOT)
+    typer.echo(f"version {verdict.version} is {verdict.word}")
+    for reason in verdict.decision.reasons:
+        typer.echo(f"  {reason}")
+
+
+@app.command()
+def rollback() -> None:
+    """Make the champion before this one champion again."""
+    _params()
+    from minimagen.tracking.promotion import registry_of
+
+    typer.echo(f"version {registry_of(ROOT).rollback().number} is the champion")
 
 
 @app.command()

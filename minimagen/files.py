@@ -6,7 +6,10 @@ Knows no format. Every durable file of the project is written through here.
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -37,21 +40,35 @@ def write_durable(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file beside ``path`` for what is written in pieces, and puts it in its place at the end of the block.
+
+    Raises:
+        OSError: the disk refused; as after any error in the block, the old file is untouched, the new one removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Replaces ``path`` by ``content``: afterwards, or after a crash, it holds all of the old or all of the new.
 
     Raises:
         OSError: the disk refused; the old file is untouched and the temporary one is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        write_durable(temporary, content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def canonical_json(record: object) -> str:

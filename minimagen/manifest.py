@@ -4,12 +4,14 @@ The last file a data stage writes; a folder without one is unfinished. No clock,
 """
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, write_json
-from minimagen.shards import FORMAT_VERSION, ShardFile
+from minimagen.shards import FORMAT_VERSION, ShardFile, ShardReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class Manifest:
     def data_sha256(self) -> str:
         """One hash of every shard's content and order."""
         return sha256_bytes(canonical_json([[shard.file, shard.sha256] for shard in self.shards]).encode())
+
+
+def counts_of(reports: Sequence[ShardReport]) -> dict[str, int]:
+    """Returns the counts of a raw source: requested = stored + pending + the rejected ones by reason."""
+    rejected: Counter[str] = Counter()
+    for report in reports:
+        rejected.update(report.rejected)
+    stored, pending = sum(report.stored for report in reports), sum(report.pending for report in reports)
+    by_reason = {f"rejected/{reason}": count for reason, count in sorted(rejected.items())}
+    return {"requested": stored + rejected.total() + pending, "stored": stored, "pending": pending} | by_reason
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -4,19 +4,20 @@ Knows no source, no image format and no split rule: bytes pass through. A shard 
 clock, host or run is in it. ``datasets``, pandas and pyarrow open the files as they are.
 """
 
-import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from minimagen.arrow_tables import columns_of, table_of
 from minimagen.errors import UserError
-from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_atomic, write_json
+from minimagen.files import canonical_json, replacing, sha256_bytes, sha256_file, write_json
 from minimagen.rows import FAILURE_SCHEMA, ROW_SCHEMA, Failure, Row
 
 FORMAT_VERSION = 1
@@ -78,38 +79,47 @@ def write_table(path: Path, table: pa.Table) -> ShardFile:
 
     Image bytes are stored as they are, everything else zstd, in row groups of 128 with page checksums.
     """
-    columns = [name for name in _leaf_columns(table.schema) if name != "image.bytes"]
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(
-        buffer,
-        table.schema,
-        compression={"image.bytes": "none"} | dict.fromkeys(columns, "zstd"),  # pyright: ignore[reportArgumentType]
-        use_dictionary=columns,  # pyright: ignore[reportArgumentType]
-        write_statistics=columns,  # pyright: ignore[reportArgumentType]
-        write_page_checksum=True,
-    ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-    content = buffer.getvalue()
-    write_atomic(path, content)
-    return ShardFile(f"{path.parent.name}/{path.name}", table.num_rows, len(content), sha256_bytes(content))
+    return _write_tables(path, table.schema, [table])
+
+
+def _write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> ShardFile:
+    """Writes tables one after the other, each of whole row groups but the last, as the one table they make up."""
+    columns = [name for name in _leaf_columns(schema) if name != "image.bytes"]
+    num_rows = 0
+    with (
+        replacing(path) as stream,
+        pq.ParquetWriter(
+            stream,
+            schema,
+            compression={"image.bytes": "none"} | dict.fromkeys(columns, "zstd"),  # pyright: ignore[reportArgumentType]
+            use_dictionary=columns,  # pyright: ignore[reportArgumentType]
+            write_statistics=columns,  # pyright: ignore[reportArgumentType]
+            write_page_checksum=True,
+        ) as writer,
+    ):
+        for table in tables:
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            num_rows += table.num_rows
+    return ShardFile(f"{path.parent.name}/{path.name}", num_rows, path.stat().st_size, sha256_file(path))
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> str:
     """Writes the rejected rows of one shard, atomically, and returns the SHA-256 of the file."""
-    return write_table(path, pa.Table.from_pylist([asdict(failure) for failure in failures], FAILURE_SCHEMA)).sha256
+    return write_table(path, table_of(FAILURE_SCHEMA, columns_of(failures, FAILURE_SCHEMA.names))).sha256
 
 
 def write_shard(
-    folder: Path, job: ShardJob, rows: Sequence[Row], failures: Sequence[Failure], *, pending: int = 0
+    folder: Path, job: ShardJob, rows: Iterable[Row], failures: Sequence[Failure], *, pending: int = 0
 ) -> ShardReport:
     """Writes a shard, its failures and, last, its completion record.
 
     Args:
+        rows: as they come; a row group of them is in memory at a time.
         pending: rows that got no outcome yet (a host was down); such a shard is not done and will run again.
     """
-    keys = [row.key for row in rows] + [failure.key for failure in failures]
+    keys = [failure.key for failure in failures]
+    shard = _write_tables(shard_path(folder, job.name), ROW_SCHEMA, _tables_of(rows, keys))
     assert len(set(keys)) == len(keys), f"{job.source} shard {job.name}: a key has two outcomes"
-    shard = write_table(shard_path(folder, job.name), _table_of(rows))
     rejected = dict(sorted(Counter(failure.reason for failure in failures).items()))
     record = {
         "version": FORMAT_VERSION,
@@ -120,7 +130,7 @@ def write_shard(
         "pending": pending,
     }
     write_json(record_path(folder, job.name), record | {"record_sha256": _hash_of(record)})
-    return ShardReport(job.name, len(rows), rejected, pending, was_done=False)
+    return ShardReport(job.name, shard.rows, rejected, pending, was_done=False)
 
 
 def find_report(folder: Path, job: ShardJob) -> ShardReport | None:
@@ -143,6 +153,12 @@ def find_report(folder: Path, job: ShardJob) -> ShardReport | None:
         return ShardReport(job.name, record["shard"]["rows"], record["rejected"], pending=0, was_done=True)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # absent, damaged or of another version: the shard is made again
+
+
+def read_report(folder: Path, name: str) -> ShardReport:
+    """Returns the outcomes that a completion record tells of, whatever became of the files since."""
+    record = _read_record(folder, name)
+    return ShardReport(name, record["shard"]["rows"], record["rejected"], record["pending"], was_done=True)
 
 
 def read_shard_file(folder: Path, name: str) -> ShardFile:
@@ -189,9 +205,13 @@ def iter_rows(path: Path) -> Iterator[Row]:
         yield Row(**record | {"image_bytes": image["bytes"], "captions": tuple(record["captions"])})
 
 
-def remove_unplanned(folder: Path, jobs: Sequence[ShardJob]) -> list[Path]:
-    """Deletes every file below ``folder`` that the plan does not name, and returns what was deleted."""
-    planned = {folder / "manifest.json"}
+def remove_unplanned(folder: Path, jobs: Sequence[ShardJob], *, keep: Collection[Path] = ()) -> list[Path]:
+    """Deletes every file below ``folder`` that the plan does not name, and returns what was deleted.
+
+    Args:
+        keep: files of the folder that belong to no shard.
+    """
+    planned = {folder / "manifest.json", *keep}
     for job in jobs:
         planned |= {path(folder, job.name) for path in (shard_path, failures_path, record_path)}
     unplanned = [path for path in sorted(folder.rglob("*")) if not path.is_dir() and path not in planned]
@@ -216,15 +236,22 @@ def _hash_of(record: dict[str, Any]) -> str:
     return sha256_bytes(canonical_json(record).encode())
 
 
+def _tables_of(rows: Iterable[Row], keys: list[str]) -> Iterator[pa.Table]:
+    """Yields a table for each row group; at least one, and adds the rows' keys to ``keys``."""
+    rest = iter(rows)
+    group = list(islice(rest, ROW_GROUP_ROWS))
+    while True:
+        keys.extend(row.key for row in group)
+        yield _table_of(group)
+        group = list(islice(rest, ROW_GROUP_ROWS))
+        if not group:
+            return
+
+
 def _table_of(rows: Sequence[Row]) -> pa.Table:
-    records = [
-        {
-            **{name: value for name, value in asdict(row).items() if name != "image_bytes"},
-            "image": {"bytes": row.image_bytes, "path": f"{row.sha256[:16]}.{row.format}"},
-        }
-        for row in rows
-    ]
-    return pa.Table.from_pylist(records, ROW_SCHEMA)
+    columns = columns_of(rows, [name for name in ROW_SCHEMA.names if name != "image"])
+    images = [{"bytes": row.image_bytes, "path": f"{row.sha256[:16]}.{row.format}"} for row in rows]
+    return table_of(ROW_SCHEMA, columns | {"image": images})
 
 
 def _leaf_columns(schema: pa.Schema) -> Iterator[str]:

@@ -15,7 +15,8 @@ CACHES = tempfile.TemporaryDirectory(prefix="minimagen-tests-")
 """Where libraries keep during the tests what they would keep in the home folder."""
 
 for name in [name for name in os.environ if name.startswith(("MINIMAGEN_", "MLFLOW_", "PREFECT_", "DVC_"))]:
-    del os.environ[name]
+    if name != "MINIMAGEN_TORTURE":  # how hard the tests try (torture.py)
+        del os.environ[name]
 os.environ |= {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",

@@ -67,8 +67,9 @@ def test_the_papers_experiments_have_the_papers_settings(name: str, checkout: Pa
 def test_the_papers_variants_differ_in_data_and_epochs(checkout: Path) -> None:
     lengths = {name: load_experiment(checkout, name).params.unets["base"].training.num_epochs for name in PAPERS}
     assert lengths | {"paper-8": 200, "paper-256": 200, "paper-256-anime": 800, "paper-256-anime-2000": 2000} == lengths
-    sources = {name: load_experiment(checkout, name).params.sources["folder"].name for name in PAPERS}
-    assert len(set(sources.values())) == 4
+    data = {name: load_experiment(checkout, name).params.ingest for name in PAPERS}
+    assert len({ingest.model_dump_json() for ingest in data.values()}) == 4
+    assert {ingest.source_names() for ingest in data.values()} == {("conceptual_captions",), ("anime",), ("tmdb",)}
     networks = {load_experiment(checkout, name).params.unets["base"].unet.model_dump_json() for name in PAPERS}
     assert len(networks) == 3
 

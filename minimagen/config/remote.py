@@ -4,9 +4,9 @@ How fast a host is asked is a fact of the host and stands in the service file to
 """
 
 from datetime import date
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from minimagen.config.data import CaptionRules, ImageRules
 from minimagen.config.section import Section
@@ -20,7 +20,8 @@ class RemoteSource(Section):
     max_bytes: int = Field(ge=1)
     """Bytes of a picture's file, at most; the download stops there."""
     min_success: float = Field(ge=0.0, le=1.0)
-    """Share of the requested rows that must be stored, or the ingest fails after all is recorded."""
+    """Share of the fetched rows that must be stored, or the ingest fails after all is recorded; what is not even
+    fetched (adult, without a poster) does not count."""
     images: ImageRules
     captions: CaptionRules
 
@@ -33,14 +34,14 @@ class TmdbConfig(RemoteSource):
     listing: Literal["discover", "export"]
     """Ask the search for films by date, or go through the daily export of ids, which costs a request for each film."""
     max_films: int | None = Field(ge=1)
-    """Films listed per snapshot, at most; null is all that the filters let through."""
+    """Films listed per snapshot, at most: those with most votes (of the export: the most popular); null is all."""
     released_from: date | None
     """First release date; null is the beginning."""
     released_to: date | None
-    """Last release date; null is the snapshot's date."""
+    """Last release date; null is the snapshot's date, or for an export any."""
     min_votes: int = Field(ge=0)
     """Votes of a film, at least: most films without votes have no picture worth learning from."""
-    language: str
+    language: str = Field(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")
     """Language of titles and overviews ("en-US")."""
     caption: Literal["overview", "tagline", "title_and_overview"]
     """What is the caption; a film without it is rejected(no_caption)."""
@@ -49,12 +50,18 @@ class TmdbConfig(RemoteSource):
     poster_size: Literal["w92", "w154", "w185", "w342", "w500", "w780", "original"]
     """Width of the downloaded poster."""
 
+    @model_validator(mode="after")
+    def _dates_follow(self) -> Self:
+        if self.released_from is not None and self.released_to is not None and self.released_from > self.released_to:
+            raise ValueError(f"released_from {self.released_from} is after released_to {self.released_to}")
+        return self
+
 
 class AnimeConfig(RemoteSource):
     """Posters and synopses of Kitsu, and quotes of Animechan."""
 
     max_titles: int | None = Field(ge=1)
-    """Titles listed per snapshot, most watched first, at most; null is all."""
+    """Titles listed per snapshot, at most, most watched first; null is all, in the order of their entry."""
     subtypes: tuple[Literal["TV", "movie", "OVA", "ONA", "special", "music"], ...]
     """Kinds of titles; empty means all."""
     poster_size: Literal["tiny", "small", "medium", "large", "original"]
@@ -64,7 +71,13 @@ class AnimeConfig(RemoteSource):
     quotes: bool
     """Quotes of the title are captions too, as far as the request budget goes."""
     max_quote_requests: int = Field(ge=0)
-    """Requests to Animechan per snapshot, at most; without a key an hour allows five."""
+    """Requests to Animechan per snapshot, at most; without a key an hour allows five, and no plan waits for more."""
+
+    @model_validator(mode="after")
+    def _has_captions(self) -> Self:
+        if not self.synopsis and not self.quotes:
+            raise ValueError("synopsis and quotes are both false: no poster would have a caption")
+        return self
 
 
 class ConceptualCaptionsConfig(RemoteSource):
@@ -74,11 +87,24 @@ class ConceptualCaptionsConfig(RemoteSource):
     split: Literal["train", "validation"]
     """Which list; CC12M has a training list only."""
     listing: Literal["hub", "tsv", "file"]
-    """The hub's Parquet files, the TSV at its original address, or a file that the source's path names."""
+    """The hub's Parquet files, the TSV at its original address, or a TSV or Parquet file that the user has.
+
+    For a file the source's path is the file itself, or a service file that names it (``table: cc3m.tsv``)."""
     max_rows: int | None = Field(ge=1)
-    """Rows drawn from the list, at most; null is all."""
+    """Rows drawn from the list per snapshot, at most; a new snapshot draws the next ones; null is all."""
     seed: int
     """Of the order in which rows are drawn: slow hosts are spread over the shards."""
+
+    @model_validator(mode="after")
+    def _is_there(self) -> Self:
+        if self.dataset == "cc12m" and self.listing == "hub":
+            raise ValueError(
+                "listing is hub, where only CC3M is (google-research-datasets/conceptual_captions): "
+                "for cc12m set it to tsv, or to file with a list that you have"
+            )
+        if self.dataset == "cc12m" and self.split == "validation":
+            raise ValueError("split is validation, and cc12m has a training list only")
+        return self
 
 
 class ManifestConfig(RemoteSource):
@@ -94,5 +120,3 @@ class ManifestConfig(RemoteSource):
     """Licence of the pictures, as it shall stand in every row."""
     lang: str
     """Language of the captions (BCP 47)."""
-    robots: bool
-    """Ask each host's robots.txt first: right for addresses found all over the web, needless for one's own host."""

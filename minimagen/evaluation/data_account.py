@@ -10,9 +10,11 @@ from pathlib import Path
 from minimagen.errors import UserError
 from minimagen.manifest import read_manifest
 from minimagen.rows import Failure
-from minimagen.shards import read_table
+from minimagen.shards import count_rows, read_table
 
 REJECTED = "rejected/"
+MAX_SHOWN = 200
+"""Rejected rows that an account holds one by one; a list from the web may have a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class DataAccount:
     rejected: Mapping[str, int]
     """Reason -> rows."""
     failures: Sequence[Failure]
-    """Every rejected row."""
+    """The first rejected rows."""
+    licenses: Mapping[str, str]
+    """Source -> its licence, with the notice that its terms may ask for."""
 
     @property
     def num_rejected(self) -> int:
@@ -42,15 +46,17 @@ def read_account(name: str, folder: Path) -> DataAccount:
         ValueError: the manifest is missing or damaged, or counts other rejections than the failure files hold.
     """
     manifest = read_manifest(folder)
-    failures = [
-        Failure(**record)
-        for path in sorted(folder.rglob("failures/*.parquet"))
-        for record in read_table(path).to_pylist()
-    ]
+    failures: list[Failure] = []
+    num_failures = 0
+    for path in sorted(folder.rglob("failures/*.parquet")):
+        num_failures += count_rows(path)
+        if len(failures) < MAX_SHOWN:
+            records = read_table(path).slice(0, MAX_SHOWN - len(failures)).to_pylist()
+            failures += [Failure(**record) for record in records]
     rejected = {key.removeprefix(REJECTED): count for key, count in manifest.counts.items() if key.startswith(REJECTED)}
-    if sum(rejected.values()) != len(failures):
+    if sum(rejected.values()) != num_failures:
         raise UserError(
-            f"{folder}: manifest.json counts {sum(rejected.values())} rejected rows, failures/ {len(failures)}"
+            f"{folder}: manifest.json counts {sum(rejected.values())} rejected rows, failures/ {num_failures}"
         )
     num_stored, num_pending = sum(shard.rows for shard in manifest.shards), manifest.counts.get("pending", 0)
-    return DataAccount(name, num_stored, num_pending, rejected, failures)
+    return DataAccount(name, num_stored, num_pending, rejected, failures, manifest.licenses)

@@ -6,14 +6,15 @@ the list and of what image hosts serve. A later snapshot lists only what is new,
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
@@ -82,18 +83,41 @@ class Plan:
 
 def find_plan(folder: Path, snapshot: str, config: Mapping[str, object]) -> Plan | None:
     """Returns the plan of a snapshot, None if it has to be made: absent, damaged, or of other parameters."""
+    plan = read_plan(folder, snapshot)
+    if plan is None or dict(plan.config) != dict(config):
+        return None
+    is_whole = all(_hash_or_none(candidates_path(folder, file.name)) == file.sha256 for file in plan.files)
+    return plan if is_whole else None
+
+
+def clear_plan(folder: Path, snapshot: str) -> Plan | None:
+    """Empties the files of a snapshot, which keep their names, and says so in its record last.
+
+    Can be repeated if it was interrupted; returns the plan as it stands then, None if there is none, or a damaged one.
+    """
+    plan = read_plan(folder, snapshot)
+    if plan is None:
+        return None
+    empty = CANDIDATE_SCHEMA.empty_table()
+    files = [
+        CandidateFile(file.name, 0, write_table(candidates_path(folder, file.name), empty).sha256)
+        for file in plan.files
+    ]
+    plan = replace(plan, files=tuple(files))
+    _write_record(folder, plan)
+    return plan
+
+
+def read_plan(folder: Path, snapshot: str) -> Plan | None:
+    """Returns what the record says, whether the files are those that it names or not."""
     try:
         record = json.loads(_record_path(folder, snapshot).read_bytes())
         if record.pop("record_sha256") != _hash_of(record) or record.pop("version") != FORMAT_VERSION:
             return None
         files = tuple(CandidateFile(**entry) for entry in record.pop("files"))
-        plan = Plan(**record | {"parents": tuple(record["parents"]), "files": files})
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Plan(**record | {"parents": tuple(record["parents"]), "files": files})
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if dict(plan.config) != dict(config):
-        return None
-    is_whole = all(_hash_or_none(candidates_path(folder, file.name)) == file.sha256 for file in files)
-    return plan if is_whole else None
 
 
 def newest_plan(folder: Path, config: Mapping[str, object]) -> Plan | None:
@@ -118,17 +142,21 @@ def write_plan(
     Args:
         candidates: in the order of the rows to come, each key once. One file of them is in memory at a time.
         after: the plan that this one goes on from.
+
+    Raises:
+        UserError: two candidates have one key, or one has a key that ``after`` or its parents list.
     """
     files: list[CandidateFile] = []
     config = json.loads(canonical_json(config))
     for index, batch in enumerate(_batches(candidates, shard_rows)):
         name = f"{snapshot}-{index:05d}"
-        table = pa.Table.from_pylist([asdict(candidate) for candidate in batch], CANDIDATE_SCHEMA)
+        columns = {field: [getattr(candidate, field) for candidate in batch] for field in CANDIDATE_SCHEMA.names}
+        table = pa.Table.from_pydict(columns, CANDIDATE_SCHEMA)
         files.append(CandidateFile(name, len(batch), write_table(candidates_path(folder, name), table).sha256))
     parents = () if after is None else (*after.parents, after.snapshot)
     plan = Plan(snapshot, config, parents, tuple(files), watermark)
-    record = {"version": FORMAT_VERSION} | json.loads(canonical_json(asdict(plan)))
-    write_json(_record_path(folder, snapshot), record | {"record_sha256": _hash_of(record)})
+    _refuse_repeated_keys(folder, [*([] if after is None else chain_of(folder, after)), plan])
+    _write_record(folder, plan)
     return plan
 
 
@@ -142,7 +170,10 @@ def chain_of(folder: Path, plan: Plan) -> list[Plan]:
     for snapshot in plan.parents:
         parent = find_plan(folder, snapshot, plan.config)
         if parent is None:
-            raise UserError(f"{_record_path(folder, snapshot)}: gone or damaged, and {plan.snapshot} goes on from it")
+            raise UserError(
+                f"{_record_path(folder, snapshot)}: gone or damaged, and snapshot {plan.snapshot} goes on from it: "
+                f"bring it back, or delete {folder} to start afresh"
+            )
         chain.append(parent)
     return [*chain, plan]
 
@@ -194,16 +225,11 @@ class KnownKeys:
     """The keys that a plan and its parents list: eight bytes each, whatever their length."""
 
     def __init__(self, folder: Path, plan: Plan | None) -> None:
-        chain = [] if plan is None else chain_of(folder, plan)
-        hashes = [
-            _short_hash(key)
-            for one in chain
-            for file in one.files
-            for key in read_table(candidates_path(folder, file.name), ["key"]).column("key").to_pylist()
-        ]
-        self._hashes = np.sort(np.array(hashes, dtype=np.uint64))
+        self._hashes = _key_hashes(folder, [] if plan is None else chain_of(folder, plan))
 
     def __contains__(self, key: str) -> bool:
+        if not len(self._hashes):
+            return False
         wanted = np.uint64(_short_hash(key))
         index = int(np.searchsorted(self._hashes, wanted))
         return index < len(self._hashes) and bool(self._hashes[index] == wanted)
@@ -212,10 +238,39 @@ class KnownKeys:
         return len(self._hashes)
 
 
+def _refuse_repeated_keys(folder: Path, chain: Sequence[Plan]) -> None:
+    hashes = _key_hashes(folder, chain)
+    repeated = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    seen: dict[str, str] = {}
+    for name, key in _keys(folder, chain) if repeated else ():
+        if key in seen:
+            raise UserError(f"{folder}: the key {key!r} is listed twice, in {seen[key]} and in {name}")
+        if _short_hash(key) in repeated:
+            seen[key] = name
+
+
+def _key_hashes(folder: Path, chain: Sequence[Plan]) -> NDArray[np.uint64]:
+    hashes = np.fromiter((_short_hash(key) for _, key in _keys(folder, chain)), np.uint64)
+    hashes.sort()
+    return hashes
+
+
+def _keys(folder: Path, chain: Sequence[Plan]) -> Iterator[tuple[str, str]]:
+    """Yields each key that the plans list, after the file that lists it."""
+    for name in (file.name for plan in chain for file in plan.files):
+        for key in read_table(candidates_path(folder, name), ["key"]).column("key").to_pylist():
+            yield name, key
+
+
 def _batches(candidates: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
     rest = iter(candidates)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def _write_record(folder: Path, plan: Plan) -> None:
+    record = {"version": FORMAT_VERSION} | json.loads(canonical_json(asdict(plan)))
+    write_json(_record_path(folder, plan.snapshot), record | {"record_sha256": _hash_of(record)})
 
 
 def _record_path(folder: Path, snapshot: str) -> Path:

@@ -8,14 +8,17 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
+from minimagen.sources.image_memory import decode_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # a JPEG with several pictures (MPO) is a photograph
@@ -35,6 +38,18 @@ _DECODE_ERRORS = (  # what Pillow raises on damaged files, found by flipping bit
     Image.DecompressionBombError,
 )
 _DCT_SCALE = 2**14
+_STRIP_PIXELS = 2**18
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What shows a picture of each EXIF orientation upright."""
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +69,87 @@ class NormalisedImage:
     phash: int
 
 
-def normalise_image(raw: bytes, rules: ImageRules) -> NormalisedImage | Rejection:
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """A picture whose header keeps the rules; nothing of it is decoded yet."""
+
+    raw: bytes
+    picture: Image.Image
+    width: int
+    """As the header says; ``picture`` is smaller if it will be decoded as a draft."""
+    height: int
+    decode_bytes: int
+    """Memory that decoding takes."""
+
+
+def normalise_image(
+    raw: bytes, rules: ImageRules, *, max_decode_bytes: int | None = None
+) -> NormalisedImage | Rejection:
     """Decodes, checks, flattens, shrinks and re-encodes one picture.
 
-    The header decides first (format, pixels, sides, frames), so a decompression bomb is never decoded.
+    The header decides first (format, pixels, sides, frames), so a decompression bomb is never decoded. Not for use in
+    several threads at a time: Pillow's warnings are silenced meanwhile, for the whole process.
+
+    Args:
+        max_decode_bytes: memory that decoding may take, at most, as far as the header tells; None sets no limit
+            beside ``rules.max_pixels``.
 
     Returns:
         The picture, or a rejection: not_an_image, too_many_pixels, too_small, extreme_aspect, animated, undecodable
         or flat.
     """
+    with silent_pillow():
+        opened = open_image(raw, rules, max_decode_bytes=max_decode_bytes)
+        return opened if isinstance(opened, Rejection) else finish_image(opened, rules)
+
+
+@contextmanager
+def silent_pillow() -> Iterator[None]:
+    """Silences what Pillow warns of: odd metadata, which is dropped, and sizes, which are checked here."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is dropped, and of what is checked below
-        opened = _open(raw, rules)
-        if isinstance(opened, Rejection):
-            return opened
-        try:
-            picture, orig_size = _decode(opened, rules)
-        except _DECODE_ERRORS as error:
-            return Rejection("undecodable", f"{opened.format}: {type(error).__name__}: {error}")
-    deviation = max(ImageStat.Stat(picture).stddev)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def open_image(raw: bytes, rules: ImageRules, *, max_decode_bytes: int | None = None) -> OpenedImage | Rejection:
+    """Reads and checks the header: the first half of ``normalise_image``."""
+    try:
+        picture = Image.open(io.BytesIO(raw), formats=FORMATS)
+        width, height = picture.size
+        if width * height > rules.max_pixels:
+            return Rejection("too_many_pixels", f"{width}x{height}, at most {rules.max_pixels} pixels")
+        if min(width, height) < rules.min_side:
+            return Rejection("too_small", f"{width}x{height}, shortest side at least {rules.min_side} px")
+        if max(width, height) > rules.max_aspect * min(width, height):
+            return Rejection("extreme_aspect", f"{width}x{height}, sides at most {rules.max_aspect:g} to 1")
+        picture.draft("RGB", (2 * rules.store_size, 2 * rules.store_size))  # libjpeg shrinks a big JPEG while decoding
+        needed = decode_bytes(picture, raw, (width, height))
+        if max_decode_bytes is not None and needed > max_decode_bytes:
+            what = f"{width}x{height} {picture.format} takes {needed / 2**20:.0f} MB to decode"
+            return Rejection("too_many_pixels", f"{what}, at most {max_decode_bytes / 2**20:.0f} MB")
+        if rules.animated == "reject" and picture.format in _ANIMATED_FORMATS and _has_frames(picture):
+            return Rejection("animated", f"{picture.format} of several frames")
+    except Image.DecompressionBombError as error:
+        return Rejection("too_many_pixels", str(error))
+    except UnidentifiedImageError:
+        return Rejection("not_an_image", f"not {', '.join(FORMATS)}: {_first_bytes(raw)}")
+    except _DECODE_ERRORS as error:
+        return Rejection("undecodable", f"{type(error).__name__}: {error}")
+    return OpenedImage(raw, picture, width, height, needed)
+
+
+def finish_image(opened: OpenedImage, rules: ImageRules) -> NormalisedImage | Rejection:
+    """Decodes and makes what is stored: the second half of ``normalise_image``."""
+    orig_size = opened.width, opened.height
+    try:
+        opened.picture.load()
+        orientation = opened.picture.getexif().get(0x0112, 1)
+        picture = _flatten_and_shrink(opened.picture, rules)
+    except _DECODE_ERRORS as error:
+        return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
+    if orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
+    deviation = _deviation(picture)
     if deviation < rules.min_std:
         return Rejection("flat", f"standard deviation {deviation:.2f} of 255, at least {rules.min_std:g} expected")
     return NormalisedImage(
@@ -80,9 +157,9 @@ def normalise_image(raw: bytes, rules: ImageRules) -> NormalisedImage | Rejectio
         format=rules.encoding,
         width=picture.width,
         height=picture.height,
-        orig_width=orig_size[0],
-        orig_height=orig_size[1],
-        sha256=sha256_bytes(raw),
+        orig_width=orig_size[orientation in _SIDEWAYS],
+        orig_height=orig_size[orientation not in _SIDEWAYS],
+        sha256=sha256_bytes(opened.raw),
         phash=perceptual_hash(picture),
     )
 
@@ -102,53 +179,47 @@ def perceptual_hash(picture: Image.Image) -> int:
     """Returns a 64-bit hash of the coarse brightness pattern, as a signed integer: like pictures differ in few bits.
 
     The 8 x 8 lowest frequencies of the DCT-II of the 32 x 32 grey picture, each compared with their median. Colour is
-    not seen. Integer arithmetic throughout, so that every machine gives the same bits.
+    not seen. All numbers are integers below 2**53, so that every machine gives the same bits.
     """
-    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.int64)
+    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
     frequencies = _DCT @ grey @ _DCT.T
-    bits = np.packbits(frequencies > np.median(frequencies))
+    middle = np.sort(frequencies, axis=None)[31:33]
+    bits = np.packbits(2 * frequencies > middle.sum())  # above the median
     return int.from_bytes(bits.tobytes(), "big", signed=True)
 
 
 def _dct_matrix() -> np.ndarray:
     frequency, position = np.mgrid[0:8, 0:32]
-    return np.rint(_DCT_SCALE * np.cos(np.pi * frequency * (2 * position + 1) / 64)).astype(np.int64)
+    return np.rint(_DCT_SCALE * np.cos(np.pi * frequency * (2 * position + 1) / 64))
 
 
 _DCT = _dct_matrix()
+_POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
 
 
-def _open(raw: bytes, rules: ImageRules) -> Image.Image | Rejection:
-    try:
-        image = Image.open(io.BytesIO(raw), formats=FORMATS)
-        width, height = image.size
-        if width * height > rules.max_pixels:
-            return Rejection("too_many_pixels", f"{width}x{height}, at most {rules.max_pixels} pixels")
-        if min(width, height) < rules.min_side:
-            return Rejection("too_small", f"{width}x{height}, shortest side at least {rules.min_side} px")
-        if max(width, height) > rules.max_aspect * min(width, height):
-            return Rejection("extreme_aspect", f"{width}x{height}, sides at most {rules.max_aspect:g} to 1")
-        if rules.animated == "reject" and image.format in _ANIMATED_FORMATS and _has_frames(image):
-            return Rejection("animated", f"{image.format} of several frames")
-    except Image.DecompressionBombError as error:
-        return Rejection("too_many_pixels", str(error))
-    except UnidentifiedImageError:
-        return Rejection("not_an_image", f"not {', '.join(FORMATS)}: {_first_bytes(raw)}")
-    except _DECODE_ERRORS as error:
-        return Rejection("undecodable", f"{type(error).__name__}: {error}")
-    return image
+def _flatten_and_shrink(image: Image.Image, rules: ImageRules) -> Image.Image:
+    """Flattens and narrows strip by strip, then shrinks in height: no copy of the whole picture is ever made.
+
+    Pillow narrows before it shrinks in height too, so the result is that of one step, to the bit.
+    """
+    width, height = _stored_size(image.size, rules.store_size)
+    if (width, height) == image.size and width * height <= _STRIP_PIXELS:
+        return _flatten(image, rules.background)
+    narrow = Image.new("RGB", (width, image.height))
+    strip_rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, strip_rows):
+        rows = min(strip_rows, image.height - top)
+        strip = _flatten(image.crop((0, top, image.width, top + rows)), rules.background)
+        narrow.paste(strip.resize((width, rows), Image.Resampling.LANCZOS), (0, top))
+    return narrow.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _decode(image: Image.Image, rules: ImageRules) -> tuple[Image.Image, tuple[int, int]]:
-    width, height = image.size
-    image.draft("RGB", (2 * rules.store_size, 2 * rules.store_size))  # lets libjpeg shrink a big JPEG while decoding
-    image.load()
-    was_turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
-    ImageOps.exif_transpose(image, in_place=True)
-    return _shrink(_flatten(image, rules.background), rules.store_size), (height, width) if was_turned else (
-        width,
-        height,
-    )
+def _stored_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    shortest = min(size)
+    if shortest <= short_side:
+        return size
+    width, height = (max(short_side, round(side * short_side / shortest)) for side in size)
+    return width, height
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -163,7 +234,7 @@ def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scales 16-bit grey by its full range; a transparent grey becomes an alpha channel."""
-    grey = np.asarray(image).astype(np.int64)
+    grey = np.asarray(image).astype(np.int32)
     shades = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
     if "transparency" not in image.info:
         return shades
@@ -171,12 +242,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.merge("LA", (shades, alpha))
 
 
-def _shrink(image: Image.Image, short_side: int) -> Image.Image:
-    shortest = min(image.size)
-    if shortest <= short_side:
-        return image
-    width, height = (max(short_side, round(side * short_side / shortest)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+def _deviation(picture: Image.Image) -> float:
+    """Returns the standard deviation of the channel that has the largest, 0 to 127.5."""
+    counts = np.array(picture.histogram(), dtype=np.float64).reshape(3, 256)
+    num_pixels = picture.width * picture.height
+    mean, mean_square = (counts @ _POWERS / num_pixels).T
+    return float(np.sqrt(np.maximum(0.0, mean_square - mean**2)).max())
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -8,10 +8,11 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, StringConstraints
 
-from minimagen.config import Section, read_section
+from minimagen.config import Section, read_section, read_yaml
+from minimagen.config.params import validate_section
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+[^\s?#]*[^\s?#/]$")]
-"""An http or https address without query and without a slash at its end."""
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?$")]
+"""An http or https address without name and password, without query and without a slash at its end."""
 ServiceT = TypeVar("ServiceT", bound=Section)
 
 
@@ -78,6 +79,17 @@ class ConceptualCaptionsServices(Section):
     images: ImageHosts
 
 
+class TableServices(Section):
+    """What a source reads whose list is a table that the user has, where the defaults for hosts do not suit.
+
+    Otherwise the source reads the table itself.
+    """
+
+    table: Path
+    """Relative to the service file."""
+    images: ImageHosts
+
+
 def read_services(path: Path, kind: type[ServiceT]) -> ServiceT:
     """Reads a service file.
 
@@ -85,3 +97,29 @@ def read_services(path: Path, kind: type[ServiceT]) -> ServiceT:
         ConfigError: it is missing, is not YAML, or a value is wrong; one line per problem with file, key and value.
     """
     return read_section(path, kind)
+
+
+def read_image_hosts(path: Path) -> ImageHosts:
+    """Reads what any service file says of hosts of pictures, its section ``images``; a table says nothing of them.
+
+    Raises:
+        ConfigError: it is missing, is not YAML, or a value is wrong; one line per problem with file, key and value.
+    """
+    if not is_service_file(path):
+        return ImageHosts()
+    document = read_yaml(path)
+    return validate_section(document.get("images") if isinstance(document, dict) else None, path, ImageHosts)
+
+
+def is_service_file(path: Path) -> bool:
+    """Tells by its name whether a source's path is a service file, or else a table."""
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def table_of(path: Path) -> Path:
+    """Returns the table that a source's path is or, being a service file, names.
+
+    Raises:
+        ConfigError: the service file is missing or names none.
+    """
+    return path.parent / read_services(path, TableServices).table if is_service_file(path) else path

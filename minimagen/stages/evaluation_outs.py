@@ -19,6 +19,7 @@ from minimagen.files import write_atomic, write_json
 from minimagen.stages.evaluation_inputs import CHECKPOINTS, CURATED, Inputs, read_sections
 from minimagen.stages.illustrate import (
     caption_records,
+    denoising_records,
     held_out_gallery,
     super_gallery,
     super_records,
@@ -53,6 +54,7 @@ def _score_tables(inputs: Inputs, found: Measurements) -> dict[str, object]:
             for record, is_right in zip(reproduced, found.is_reproduced, strict=True)
         ],
         "super_resolution": {name: super_records(enlarged) for name, enlarged in found.enlarged.items()},
+        "denoising": denoising_records(found.denoised),
     }
 
 

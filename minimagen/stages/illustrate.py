@@ -13,6 +13,7 @@ from minimagen.evaluation.curves import draw_lines, read_lines
 from minimagen.evaluation.report import CaptionGallery, Chart, Column, SuperGallery
 from minimagen.stages.evaluation_inputs import Inputs, pixels_at
 from minimagen.stages.measure_captions import Drawn, StageScores
+from minimagen.stages.measure_denoising import TIMES, Denoised
 from minimagen.stages.measure_unets import Enlargements
 from minimagen.stages.training_outs import CURVES_FILE
 from minimagen.training.curves import TRAIN_LOSS, VALIDATION_LOSS
@@ -100,3 +101,18 @@ def super_records(enlarged: Enlargements) -> list[dict[str, object]]:
     """Returns what scores.json says of each enlarged picture."""
     rows = zip(enlarged.keys, enlarged.psnr, enlarged.psnr_bicubic, strict=True)
     return [{"key": key, "psnr": own, "psnr_bicubic": bicubic} for key, own, bicubic in rows]
+
+
+def denoising_records(denoised: Denoised) -> dict[str, object]:
+    """Returns what scores.json says of each held-out picture under noise, for the gate to compare."""
+    rows = zip(denoised.keys, denoised.captions, denoised.pictures, strict=True)
+    samples = [
+        {
+            "key": key,
+            "caption": caption,
+            "picture": picture,
+            "psnr": {name: s[row] for name, s in denoised.psnr.items()},
+        }
+        for row, (key, caption, picture) in enumerate(rows)
+    ]
+    return {"times": list(TIMES), "samples": samples}

@@ -3,17 +3,14 @@
 Which shards there are and what they hold is the source's business; what is done already is not done again.
 """
 
-import functools
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minimagen.config import Params, Section
 from minimagen.errors import UserError
 from minimagen.files import write_json
-from minimagen.manifest import Manifest, read_manifest, write_manifest
+from minimagen.manifest import Manifest, counts_of, read_manifest, write_manifest
 from minimagen.shards import (
     ShardJob,
     ShardReport,
@@ -23,37 +20,11 @@ from minimagen.shards import (
     read_shard_file,
     remove_unplanned,
 )
-from minimagen.sources import folder, scenes
 from minimagen.sources.captions import CLEANER_VERSION
+from minimagen.sources.remote import remove_old_spools
 from minimagen.stages.pool import map_jobs, num_processes_from_environment
-
-OUT = Path("data/raw")
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedSource:
-    """The jobs of a source, what runs them, and what the manifest says of it."""
-
-    jobs: list[ShardJob]
-    run: Callable[[ShardJob], ShardReport]
-    config: Section
-    license: str
-
-
-def plan_source(params: Params, source: str, root: Path = Path()) -> PlannedSource:
-    """Plans one source of the parameters; a flow maps the same jobs.
-
-    Raises:
-        ConfigError: what the source reads is missing or cannot be understood.
-    """
-    reads, out, config = root / params.sources[source], root / OUT / source, params.ingest
-    if source == scenes.SOURCE and config.scenes is not None:
-        jobs = scenes.plan(config.scenes, reads=reads, snapshot=config.snapshot)
-        return PlannedSource(jobs, functools.partial(scenes.run, folder=out), config.scenes, scenes.LICENSE)
-    if source == folder.SOURCE and config.folder is not None:
-        jobs = folder.plan(config.folder, reads=reads, snapshot=config.snapshot)
-        return PlannedSource(jobs, functools.partial(folder.run, folder=out), config.folder, config.folder.license)
-    raise AssertionError(f"the parameters accept a source {source!r} that this stage does not know")
+from minimagen.stages.run_lock import run_lock
+from minimagen.stages.source_plans import OUT, STATE, PlannedSource, plan_source
 
 
 def run_ingest(params: Params, source: str, root: Path = Path()) -> None:
@@ -61,19 +32,32 @@ def run_ingest(params: Params, source: str, root: Path = Path()) -> None:
 
     Raises:
         ConfigError: what the source reads is missing or cannot be understood.
-        ValueError: not one row was stored, or a worker died.
+        UserError: a service refuses, fewer rows were stored than the parameters ask for, or a worker died.
+        BusyError: the source is being read or purged.
     """
-    started, out = time.monotonic(), root / OUT / source
-    planned = plan_source(params, source, root)
+    with run_lock(root / STATE / f"{source}.lock"):
+        _ingest(params, source, root)
+
+
+def _ingest(params: Params, source: str, root: Path) -> None:
+    started, out, runs = time.monotonic(), root / OUT / source, root / STATE / source
+    planned = plan_source(params, source, root, num_processes=num_processes_from_environment())
     _make_room(out, planned)
     reports: list[ShardReport] = []
     for report in _run_missing(out, planned):
         reports.append(report)
-        state = "done before" if report.was_done else f"{sum(report.rejected.values())} rejected"
-        print(f"ingest: {len(reports)}/{len(planned.jobs)} {report.name}: {report.stored} stored, {state}", flush=True)
+        print(f"ingest: {len(reports)}/{len(planned.jobs)} {report.name}: {_told(report)}", flush=True)
+    remove_old_spools(planned.jobs, folder=out, state=runs)
     counts = _count(out, reports)
     write_manifest(out, _manifest_of(params, source, planned, counts, out))
-    _tell(out, counts, reports, time.monotonic() - started, root / "runs/ingest" / source / "timings.json")
+    _tell(out, counts, reports, time.monotonic() - started, runs / "timings.json")
+    _judge(out, counts, planned)
+
+
+def _told(report: ShardReport) -> str:
+    pending = f", {report.pending} pending" if report.pending else ""
+    rejected = "done before" if report.was_done else f"{sum(report.rejected.values())} rejected"
+    return f"{report.stored} stored, {rejected}{pending}"
 
 
 def _make_room(out: Path, planned: PlannedSource) -> None:
@@ -83,7 +67,7 @@ def _make_room(out: Path, planned: PlannedSource) -> None:
     manifest.unlink(missing_ok=True)  # a folder without a manifest is unfinished
     if is_other:
         print(f"ingest: parameters have changed, {out} starts afresh")
-    for path in remove_unplanned(out, [] if is_other else planned.jobs):
+    for path in remove_unplanned(out, [] if is_other else planned.jobs, keep=planned.keep):
         print(f"ingest: removed {path.relative_to(out)}, which is not in the plan")
 
 
@@ -105,15 +89,11 @@ def _dump(config: Section) -> dict[str, object]:
 
 def _count(out: Path, reports: Sequence[ShardReport]) -> dict[str, int]:
     """Adds the outcomes up, and makes sure that they are what the files hold."""
-    rejected: Counter[str] = Counter()
     for report in reports:
         num_rejected = sum(report.rejected.values())
         assert report.stored == read_shard_file(out, report.name).rows, f"{report.name}: stored rows do not add up"
         assert num_rejected == count_rows(failures_path(out, report.name)), f"{report.name}: failures do not add up"
-        rejected.update(report.rejected)
-    stored, pending = sum(report.stored for report in reports), sum(report.pending for report in reports)
-    by_reason = {f"rejected/{reason}": count for reason, count in sorted(rejected.items())}
-    return {"requested": stored + rejected.total() + pending, "stored": stored, "pending": pending} | by_reason
+    return counts_of(reports)
 
 
 def _manifest_of(params: Params, source: str, planned: PlannedSource, counts: dict[str, int], out: Path) -> Manifest:
@@ -141,5 +121,16 @@ def _tell(out: Path, counts: dict[str, int], reports: Sequence[ShardReport], tot
         print(f"ingest:   {number:7d} {reason}")
     if by_reason:
         print(f"ingest: each with its detail in {out / 'failures'}")
-    if not counts["stored"]:
+    if counts["pending"]:
+        print(f"ingest: {counts['pending']} rows wait for hosts; `minimagen ingest {out.name}` asks again")
+
+
+def _judge(out: Path, counts: dict[str, int], planned: PlannedSource) -> None:
+    stored, fetched = counts["stored"], counts["requested"] - planned.num_unwanted
+    if not stored:
         raise UserError(f"{out}: none of {counts['requested']} rows could be stored; the reasons are above")
+    if stored < planned.min_success * fetched:
+        raise UserError(
+            f"{out}: {stored} of {fetched} fetched rows stored, {stored / fetched:.1%}; ingest.{out.name}.min_success "
+            f"in params.yaml asks for {planned.min_success:.1%}. What is there stays; the reasons are above"
+        )

@@ -1,5 +1,5 @@
-"""All that stage evaluate measures, in order; each measurement has its own place in ``measure_captions`` or
-``measure_unets``.
+"""All that stage evaluate measures, in order; each measurement has its own place in ``measure_captions``,
+``measure_unets`` or ``measure_denoising``.
 
 Writes no outs.
 """
@@ -17,6 +17,7 @@ from minimagen.stages.measure_captions import (
     measure_copying,
     score_alignment,
 )
+from minimagen.stages.measure_denoising import Denoised, measure_denoising
 from minimagen.stages.measure_unets import Enlargements, enlarge_held_out, measure_unets
 
 
@@ -31,6 +32,7 @@ class Measurements:
     is_reproduced: list[bool]
     scores: dict[str, StageScores]
     enlarged: dict[str, Enlargements]
+    denoised: Denoised
     results: Results
 
 
@@ -51,4 +53,4 @@ def measure(inputs: Inputs) -> Measurements:
         copying=measure_copying(inputs, drawn),
         num_evaluations=sum(stage.settings.num_evaluations for stage in inputs.cascade.stages),
     )
-    return Measurements(drawn, reproduced, right, scores, enlarged, results)
+    return Measurements(drawn, reproduced, right, scores, enlarged, measure_denoising(inputs), results)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minimagen.evaluation.data_account import read_account
+from minimagen.evaluation.data_account import MAX_SHOWN, read_account
 from minimagen.manifest import Manifest, write_manifest
 from minimagen.rows import Failure
 from minimagen.shards import ShardFile, failures_path, write_failures
@@ -31,6 +31,19 @@ def test_account_holds_every_outcome(tmp_path: Path):
     assert account.num_rejected == 2
     assert account.rejected == {"too_small": 1, "damaged": 1}
     assert list(account.failures) == FAILURES
+    assert account.licenses == {"photos": "CC0"}
+
+
+def test_of_very_many_failures_the_first_are_held_and_all_are_counted(tmp_path: Path):
+    failures = [Failure(f"web:{number}", "", "http_404", "") for number in range(MAX_SHOWN + 50)]
+    write_failures(failures_path(tmp_path, "s-00000"), failures[:150])
+    write_failures(failures_path(tmp_path, "s-00001"), failures[150:])
+    write_manifest(tmp_path, Manifest("web", {}, {"rejected/http_404": len(failures)}, {}, "1", ()))
+
+    account = read_account("ingest web", tmp_path)
+
+    assert account.num_rejected == len(failures)
+    assert list(account.failures) == failures[:MAX_SHOWN]
 
 
 def test_failures_of_every_source_below_a_folder_are_found(tmp_path: Path):

@@ -46,7 +46,9 @@ def _report() -> Report:
         training=CaptionGallery(captions, columns, "cascade", [{"reproduced": True}, {}]),
         super_galleries=[SuperGallery("super", captions, columns, "cascade", [27.0, 20.0], [24.0, 24.0])],
         charts=[Chart("base", ["training"], '<svg viewBox="0 0 1 1"></svg>')],
-        accounts=[DataAccount("ingest photos", 100, 3, {"too_small": 60}, FAILURES)],
+        accounts=[
+            DataAccount("ingest photos", 100, 3, {"too_small": 60}, FAILURES, {"photos": "CC BY 4.0, by their authors"})
+        ],
         parameters={"sampling.base.num_steps": "20"},
         remarks=["Not measured: the <weather>."],
     )
@@ -70,6 +72,10 @@ def test_every_rejected_file_is_in_the_page_with_its_reason():
         assert failure.source_url in page
         assert failure.detail in page
     assert '<td class="number">163</td><td class="number">100</td><td class="number">3</td>' in page
+
+
+def test_whose_the_data_are_is_in_the_page():
+    assert "<strong>photos</strong>: CC BY 4.0, by their authors" in render(_report())
 
 
 def test_captions_and_remarks_are_escaped():
@@ -118,7 +124,7 @@ def test_page_without_ground_truth_says_why_and_shows_no_alignment():
 def test_page_of_a_base_alone_with_nothing_rejected_is_complete():
     report = _report()
     results = replace(report.results, unets=report.results.unets[:1])
-    accounts = [DataAccount("ingest scenes", 10, 0, {}, [])]
+    accounts = [DataAccount("ingest scenes", 10, 0, {}, [], {})]
 
     page = render(replace(report, results=results, super_galleries=[], charts=[], accounts=accounts))
 

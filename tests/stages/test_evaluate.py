@@ -161,6 +161,16 @@ def test_scores_have_a_record_for_each_sample(evaluated: Path):
     assert sum(gains) / 5 == pytest.approx(metrics["unets"]["super"]["psnr_gain"]["mean"])
 
 
+def test_scores_for_the_gate_are_of_every_network_and_name_picture_and_caption(evaluated: Path):
+    denoising = json.loads((evaluated / "data/eval/scores.json").read_bytes())["denoising"]
+
+    assert len(denoising["samples"]) == 8 and denoising["times"] == [0.125, 0.375, 0.625, 0.875]
+    for sample in denoising["samples"]:
+        assert sample.keys() == {"key", "caption", "picture", "psnr"} and sample["psnr"].keys() == {"base", "super"}
+        assert all(0.0 < value < 60.0 for value in sample["psnr"].values())
+    assert len({sample["picture"] for sample in denoising["samples"]}) > 4
+
+
 def test_bicubic_baseline_is_that_of_pillow(evaluated: Path):
     scores = json.loads((evaluated / "data/eval/scores.json").read_bytes())
     pictures = {row.key: row.image_bytes for row in iter_rows(shard_path(evaluated / "data/raw/scenes", SHARD))}

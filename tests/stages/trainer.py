@@ -1,7 +1,8 @@
 """Trains the tiny project's base U-Net: `python -m tests.stages.trainer FOLDER JSON`, the start of a real process.
 
 The JSON says which fields of training differ; ``at_step`` and ``do`` let one process stumble there: "stop" sends itself
-SIGTERM, "fail" raises an error, "nan" spoils a picture. Which one is ``rank``.
+SIGTERM, "fail" raises an error, "nan" spoils a picture, "wait" lists its modules in the file ``waiting`` and stands
+still until it is told to stop or a file ``go`` is there. Which one is ``rank``.
 """
 
 import json
@@ -10,6 +11,7 @@ import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -32,6 +34,10 @@ def stumble(do: str, at_step: int, rank: int) -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             elif do == "fail":
                 raise MemoryError("this process has stumbled")
+            elif do == "wait":
+                Path("waiting").write_text("\n".join(sys.modules))
+                while signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN and not Path("go").exists():
+                    time.sleep(0.01)
             elif do == "nan":
                 batch.images[0] = math.nan
         return batch

@@ -1,0 +1,104 @@
+"""Runs one shard of a source of the network: asks for the pictures of a candidate file and stores them as rows.
+
+Knows no service: what to ask for stands in the candidate file, how to ask in the service file. The shard depends on
+the candidates and on what hosts serve; not on the order in which they answer, on interruptions, or on processes.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minimagen.config import CaptionRules, ImageRules
+from minimagen.errors import UserError
+from minimagen.files import canonical_json, sha256_bytes, sha256_file
+from minimagen.shards import ShardJob, ShardReport, find_report, write_shard
+from minimagen.sources.candidates import candidates_path, iter_candidates
+from minimagen.sources.collecting import collect
+from minimagen.sources.image_fetcher import ImageFetcher
+from minimagen.sources.remote_rows import row_of, settle, wanted_urls, wish_for
+from minimagen.sources.services import ImageHosts, read_image_hosts
+from minimagen.sources.spool import Spool, open_spool, remove_spool
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a job says, checked."""
+
+    candidates: Path
+    snapshot: str
+    max_bytes: int
+    images: ImageRules
+    captions: CaptionRules
+    hosts: ImageHosts
+    fingerprint: str
+    """Of all but what this machine reads, as for the shard itself."""
+
+
+def run(job: ShardJob, *, folder: Path, state: Path, num_processes: int = 1) -> ShardReport:
+    """Stores the pictures of one job in ``folder``; a shard that is done stays as it is.
+
+    Args:
+        folder: data/raw/<source>, with the candidates below it.
+        state: runs/ingest/<source>: what came so far, so that an interrupted job asks for the rest only.
+        num_processes: that run jobs of this source at the same time; they share the places at hosts.
+
+    Raises:
+        UserError: the candidate file is not the planned one, or the service file cannot be understood.
+    """
+    report = find_report(folder, job)
+    if report is None:
+        report = _run(job, _task_of(job, folder), folder, state, num_processes)
+    if not report.pending:
+        remove_spool(_spool_path(state, job))
+    return report
+
+
+def remove_old_spools(jobs: Iterable[ShardJob], *, folder: Path, state: Path) -> None:
+    """Deletes the spools that no job needs: of shards that are done (a kill may leave one), or no longer planned."""
+    planned = {_spool_path(state, job): job for job in jobs}
+    for path in sorted((state / "spool").glob("*.sqlite")):
+        if path not in planned or find_report(folder, planned[path]) is not None:
+            remove_spool(path)
+
+
+def _run(job: ShardJob, task: _Task, folder: Path, state: Path, num_processes: int) -> ShardReport:
+    wishes = [wish_for(candidate, task.captions) for candidate in iter_candidates(task.candidates)]
+    with open_spool(_spool_path(state, job), task.fingerprint) as spool:
+        known = spool.verdicts()
+        missing = [url for url in wanted_urls(wishes) if url not in known]
+        if missing:
+            asyncio.run(_ask(missing, task, spool, state, num_processes))
+        outcomes = settle(wishes, spool.verdicts())
+        rows = (
+            row_of(wish, spool.picture(wish.url), source=job.source, snapshot=task.snapshot) for wish in outcomes.stored
+        )
+        return write_shard(folder, job, rows, outcomes.failures, pending=outcomes.num_pending)
+
+
+async def _ask(urls: Sequence[str], task: _Task, spool: Spool, state: Path, num_processes: int) -> None:
+    num_at_once = max(1, task.hosts.in_flight // num_processes)
+    async with ImageFetcher(task.hosts, max_bytes=task.max_bytes, state=state, num_processes=num_processes) as fetcher:
+        await collect(urls, fetcher.fetch, spool.keep, rules=task.images, num_at_once=num_at_once)
+
+
+def _task_of(job: ShardJob, folder: Path) -> _Task:
+    spec = json.loads(job.spec)
+    config, listed = spec["config"], spec["candidates"]
+    candidates = candidates_path(folder, listed["name"])
+    if not candidates.is_file() or sha256_file(candidates) != listed["sha256"]:
+        raise UserError(f"{candidates}: gone or damaged since it was planned: run the ingest again")
+    return _Task(
+        candidates=candidates,
+        snapshot=spec["snapshot"],
+        max_bytes=config["max_bytes"],
+        images=ImageRules.model_validate_json(json.dumps(config["images"])),
+        captions=CaptionRules.model_validate_json(json.dumps(config["captions"])),
+        hosts=read_image_hosts(Path(spec["reads"])),
+        fingerprint=sha256_bytes(canonical_json({key: spec[key] for key in spec if key != "reads"}).encode()),
+    )
+
+
+def _spool_path(state: Path, job: ShardJob) -> Path:
+    return state / "spool" / f"{job.name}.sqlite"
