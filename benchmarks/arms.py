@@ -11,10 +11,14 @@ from benchmarks.course import changed
 from minimagen.config import Params, SamplingConfig, UNetSection
 
 REFERENCE = "reference"
+RECIPE = {"diffusion__log_snr_shift": 0.0, "diffusion__cond_drop_prob": 0.1}
+"""Of the base where an arm does not say otherwise: the demo's before these ablations, and it allows guidance."""
+GUIDANCE = {"guidance_scale": 1.5}
 SUPER_PX = 32
 """The super-resolution arms enlarge to this, a quarter of the work of the demo's 64 px."""
 BASE, SUPER = "base", "super"
 DDPM_1000 = {"sampler": "ddpm", "num_steps": 1000}
+ALWAYS, UNGUIDED = {"diffusion__cond_drop_prob": 0.0}, {"guidance_scale": 1.0}
 DYNAMIC = {"threshold_percentile": 0.995, "threshold_cap": 1.5}
 
 
@@ -39,12 +43,14 @@ class Arm:
 
     def section(self, params: Params, seed: int) -> UNetSection:
         """Returns what it trains."""
-        smaller = {"image_size": SUPER_PX} if self.unet == SUPER else {}
-        return changed(params.unets[self.unet], **smaller, training__seed=seed, **self.training)
+        own = {"image_size": SUPER_PX} if self.unet == SUPER else RECIPE
+        return changed(params.unets[self.unet], training__seed=seed, **dict(own) | dict(self.training))
 
     def settings(self, params: Params) -> dict[str, SamplingConfig]:
         """Returns how it draws, and the base before it."""
-        changes = {self.unet: self.sampling} if self.unet == BASE else {BASE: self.base_sampling, SUPER: self.sampling}
+        is_base = self.unet == BASE
+        base_sampling = GUIDANCE | dict(self.sampling if is_base else self.base_sampling)
+        changes = {BASE: base_sampling} if is_base else {BASE: base_sampling, SUPER: self.sampling}
         return {
             unet: SamplingConfig.model_validate(params.sampling[unet].model_dump() | dict(own))
             for unet, own in changes.items()
@@ -68,9 +74,11 @@ ARMS = (
     Arm("average", "none", training={"training__ema_decay": 0.0}),
     Arm("average", "0.9", training={"training__ema_decay": 0.9}),
     Arm("average", "0.999", training={"training__ema_decay": 0.999}),
-    Arm("caption drop", "0", training={"diffusion__cond_drop_prob": 0.0}, sampling={"guidance_scale": 1.0}),
+    Arm("caption drop", "0", training=ALWAYS, sampling=UNGUIDED),
     Arm("caption drop", "0.05", training={"diffusion__cond_drop_prob": 0.05}),
     Arm("caption drop", "0.2", training={"diffusion__cond_drop_prob": 0.2}),
+    Arm("caption drop", "0, shifted by -2", training=ALWAYS | {"diffusion__log_snr_shift": -2.0}, sampling=UNGUIDED),
+    Arm("caption drop", "0, linear", training=ALWAYS | {"diffusion__schedule": "linear"}, sampling=UNGUIDED),
     Arm("warp", "0.15", training={"training__warp_prob": 0.15, "unet__hears_warp": True}),
     Arm("guidance", "1", sampling={"guidance_scale": 1.0}),
     Arm("guidance", "2", sampling={"guidance_scale": 2.0}),

@@ -162,8 +162,19 @@ class Cascade:
         return {name: images.cpu() for name, images in zip(settings, pictures, strict=True)}
 
     def settings(self, overrides: StageOverrides | None = None) -> dict[str, SamplerSettings]:
-        """Returns how each stage draws, in cascade order."""
-        return {stage.name: _overridden(stage.settings, overrides or StageOverrides()) for stage in self.stages}
+        """Returns how each stage draws, in cascade order.
+
+        Raises:
+            ValueError: guidance is asked of a stage that was never trained without a caption.
+        """
+        settings = {stage.name: _overridden(stage.settings, overrides or StageOverrides()) for stage in self.stages}
+        for name, own in settings.items():
+            if own.guidance_scale > 1.0 and not self.records[name].diffusion.cond_drop_prob:
+                raise UserError(
+                    f"guidance {own.guidance_scale:g}: {name} was trained with cond_drop_prob 0, never without a "
+                    f"caption, so there is nothing to guide away from"
+                )
+        return settings
 
     def encode(self, captions: Sequence[str]) -> tuple[TextEmbeds, TextMask]:
         """Returns captions as the networks were trained to read them: in the arithmetic of the embeddings and through

@@ -100,6 +100,8 @@ def test_demo_is_valid(checkout: Path) -> None:
             "unets.base.low_res_size: 8, expected None (it is the first of the cascade)",
         ),
         ("sampling.super.aug_level", None, "sampling.super.aug_level: None, expected a number"),
+        ("sampling.base.guidance_scale", 2.0, "sampling.base.guidance_scale: 2, expected 1 (or above 0 in unets.base"),
+        ("unets.base.training.grid.guidance_scale", 2.0, "unets.base: training.grid.guidance_scale 2, expected 1"),
         (
             "sampling.base.low_frequency_consistency",
             True,

@@ -102,6 +102,16 @@ def test_a_negative_caption_without_guidance_is_refused(cascade: Cascade) -> Non
         cascade.sample([APPLE], negative="frog", overrides=StageOverrides(guidance_scale=1.0))
 
 
+def test_guidance_is_refused_where_no_training_was_without_captions(folder: Path) -> None:
+    cascade = Cascade.load(folder)
+    record = cascade.records["base"]
+    never = record.model_copy(update={"diffusion": record.diffusion.model_copy(update={"cond_drop_prob": 0.0})})
+    cascade.records["base"] = never
+
+    with pytest.raises(ValueError, match="guidance 3: base was trained with cond_drop_prob 0"):
+        cascade.sample(["frog"], overrides=StageOverrides(guidance_scale=3.0))
+
+
 def test_settings_are_those_that_are_drawn_with(cascade: Cascade) -> None:
     settings = cascade.settings(StageOverrides(num_steps=2))
 

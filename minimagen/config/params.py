@@ -114,6 +114,11 @@ class Params(Section):
             if (sampling.aug_level is None) != (wanted is None):
                 expected = "null (it is the first of the cascade)" if wanted is None else "a number"
                 problems.append(f"sampling.{name}.aug_level: {sampling.aug_level}, expected {expected}")
+            if sampling.guidance_scale > 1.0 and not section.diffusion.cond_drop_prob:
+                problems.append(
+                    f"sampling.{name}.guidance_scale: {sampling.guidance_scale:g}, expected 1 (or above 0 in "
+                    f"unets.{name}.diffusion.cond_drop_prob: guidance compares with pictures drawn without a caption)"
+                )
             if sampling.low_frequency_consistency and wanted is None:
                 problems.append(
                     f"sampling.{name}.low_frequency_consistency: true, expected false (it is the first of the cascade)"

@@ -207,6 +207,16 @@ class UNetSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _guidance_was_learnt(self) -> Self:
+        scale = self.training.grid.guidance_scale
+        if scale > 1.0 and not self.diffusion.cond_drop_prob:
+            raise ValueError(
+                f"training.grid.guidance_scale {scale:g}, expected 1 (or above 0 in diffusion.cond_drop_prob: guidance "
+                f"compares with pictures drawn without a caption)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _crops_are_pictures(self) -> Self:
         size, unet = self.training.crop_size, self.unet
         if size is None:

@@ -43,7 +43,9 @@ def tiny_params(*, dropout: float = 0.0, hears_warp: bool = False, **training: o
         section = document["unets"][name]
         section |= {"image_size": size, "low_res_size": low_res_size}
         section["unet"] |= TINY_UNET | {"dropout": dropout, "hears_warp": hears_warp}
+        section["diffusion"] |= {"log_snr_shift": 0.0, "cond_drop_prob": 0.1}
         section["training"] |= TINY_TRAINING | training
+    document["sampling"]["base"]["guidance_scale"] = 1.5
     return validate_params(document, CHECKOUT / "experiments/demo.yaml")
 
 
