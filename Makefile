@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
+TORTURED := $(addprefix tests/sources/test_, http_faults.py image_corpus.py caption_corpus.py remote_killed.py remote_order.py politeness.py)
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -12,7 +13,7 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo orchestrate test check format torture bench ui lock clean
+.PHONY: help setup demo orchestrate test check format torture-ci torture bench ui lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +49,12 @@ format: $(READY) ## rewrite what `make check` would only complain about
 	$(BIN)/ruff format
 	$(BIN)/python scripts/dvc_deps.py --write
 
-torture: $(READY) ## the slow tests: kills, crashes, full sizes
+torture-ci: $(READY) ## every bad answer, picture and caption, twenty kills: what `make test` takes a seeded slice of
+	MINIMAGEN_TORTURE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TORTURED)
+
+torture: $(READY) ## the slow tests: kills, crashes, full sizes; ten times as many as torture-ci
 	$(BIN)/python -m pytest -m slow
+	MINIMAGEN_TORTURE=10 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TORTURED)
 
 bench: $(READY) ## training speed beside the peers, in an environment of their own (benchmarks/README.md has the others)
 	$(BIN)/python -m benchmarks.setup_peers

@@ -1,57 +1,75 @@
-"""One stage of dvc.yaml as a Prefect task: DVC in a process of its own, its words in the run's log.
+"""One stage of dvc.yaml as a Prefect task: its words in the run's log, its progress as an artifact, its state a name.
 
-DVC alone decides whether a stage runs; the state of the task says what it decided. Knows no order and no stage's name.
+Knows no order and no stage's name.
 """
 
+import contextvars
 import os
-import re
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Literal
+from typing import cast
+from uuid import UUID
 
-import psutil
+import httpx
 from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
+from prefect.concurrency.sync import concurrency
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from minimagen.training.interrupt import die_with_parent
+from flows.plan import ACCELERATOR
+from flows.progress import StageProgress
+from flows.reproduce import StageFailed, reproduce
 
-Outcome = Literal["Ran", "RunCache", "UpToDate"]
-"""The stage's command ran; its outs came from DVC's run cache; nothing had changed."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# "exited with 137" and "-9": the kernel killed it for memory, or somebody did; a stage goes on where it was.
-_KILLED = re.compile(r"exited with (137|-9)$", re.MULTILINE)
-
-
-class StageFailed(RuntimeError):
-    """A stage did not end well; the message names it and says what DVC said."""
-
-    def __init__(self, stage: str, reason: str) -> None:
-        super().__init__(f"stage {stage} failed: {reason}")
-        self.was_killed = _KILLED.search(reason) is not None
+FLOW_RUN = "MINIMAGEN_FLOW_RUN_ID"
+"""The variable that tells a stage which run of a flow it is part of; its MLflow run is tagged with it."""
+LEASE_S = 60.0
+"""How long a slot of the accelerator stays taken after its holder was killed."""
+PROGRESS_EVERY_S = 5.0
 
 
 def is_worth_a_retry(_task: object, _run: object, state: State[object]) -> bool:
-    """Whether running the stage once more can help: it was killed, not wrong, and nobody asked it to stop."""
-    return isinstance(state.data, StageFailed) and state.data.was_killed
+    """Whether running the stage once more can help: it was killed or somebody else was at it; nobody said stop."""
+    return isinstance(state.data, StageFailed) and (state.data.was_killed or state.data.was_busy)
 
 
-@task(task_run_name="{stage}", retries=2, retry_delay_seconds=[10, 60], retry_condition_fn=is_worth_a_retry)
-def run_stage(stage: str) -> State[None]:
-    """Lets DVC reproduce one stage; its inputs have to be up to date.
+@task(
+    task_run_name="{stage}",
+    retries=3,
+    retry_delay_seconds=[10, 60, 300],
+    retry_jitter_factor=0.3,
+    retry_condition_fn=is_worth_a_retry,
+)
+def run_stage(
+    stage: str,
+    root: Path = Path(),
+    *,
+    is_forced: bool = False,
+    needs_accelerator: bool = False,
+    device: str | None = None,
+) -> State[None]:
+    """Lets DVC reproduce one stage of a project; its inputs have to be up to date.
+
+    Args:
+        needs_accelerator: wait for a slot of Prefect's concurrency limit of that name, where there is one.
+        device: which GPUs the stage may see, as CUDA_VISIBLE_DEVICES counts; None leaves it as it is.
 
     Raises:
         StageFailed: DVC or the stage's command failed.
     """
-    outcome = reproduce(stage, get_run_logger().info, parent_flow=flow_run.id)
+    say = get_run_logger().info
+    progress = StageProgress(stage, root, time.time())
+
+    def hear(line: str) -> None:
+        progress.hear(line)
+        say(line)
+
+    with _slot(needs_accelerator), _shown(stage, progress):
+        outcome = reproduce(stage, hear, root=root, environment=_environment(root, device), is_forced=is_forced)
     return Completed(name=outcome, message=f"{stage}: {outcome}")
 
 
@@ -61,100 +79,48 @@ def pass_by(stage: str) -> State[None]:
     return Completed(name="UpToDate", message=f"{stage}: UpToDate")
 
 
-def reproduce(stage: str, say: Callable[[str], None], *, parent_flow: str | None = None) -> Outcome:
-    """Runs `dvc repro` for one stage in the current folder, and stops the stage if this process is told to stop.
-
-    Raises:
-        StageFailed: DVC or the stage's command failed.
-    """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    lines: list[str] = []
-    with _first_signal_only(), _dvc(command, parent_flow) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                lines.append(line.rstrip())
-                if lines[-1]:
-                    say(lines[-1])
-        except BaseException:
-            # The stage saves and ends; its pipe is read to the end, or its last words would break it.
-            _stop_stage(process)
-            for line in process.stdout:
-                say(line.rstrip())
-            raise
-    if process.returncode != 0:
-        raise StageFailed(stage, _last_words(lines))
-    return _outcome(stage, lines)
+def _slot(needs_accelerator: bool) -> AbstractContextManager[None]:
+    return concurrency(ACCELERATOR, lease_duration=LEASE_S) if needs_accelerator else nullcontext()
 
 
-def _outcome(stage: str, lines: list[str]) -> Outcome:
-    if f"Stage '{stage}' is cached - skipping run, checking out outputs" in lines:
-        return "RunCache"
-    return "Ran" if f"Running stage '{stage}':" in lines else "UpToDate"
-
-
-def _last_words(lines: list[str]) -> str:
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return "\n".join(errors or lines[-3:])
+def _environment(root: Path, device: str | None) -> Mapping[str, str]:
+    environment = {FLOW_RUN: str(flow_run.id or "")}
+    if root.resolve() != Path().resolve():
+        # The package of another worktree, instead of the one that is installed from this checkout.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = device
+    return environment
 
 
 @contextmanager
-def _dvc(command: list[str], parent_flow: str | None) -> Iterator["subprocess.Popen[str]"]:
-    """A running DVC in this process's group, so that a worker's kill reaches it; it dies with this process."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT__")}
-    environment |= {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONUNBUFFERED": "1",
-        "MINIMAGEN_FLOW_RUN_ID": parent_flow or "",
-    }
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        preexec_fn=die_with_parent,
-    ) as process:
-        yield process
-
-
-def _stop_stage(process: "subprocess.Popen[str]") -> None:
-    """Tells what DVC started, or DVC itself before it has; DVC would ignore a signal while its command runs."""
-    with suppress(psutil.NoSuchProcess):
-        dvc = psutil.Process(process.pid)
-        for descendant in dvc.children(recursive=True) or [dvc]:
-            with suppress(psutil.NoSuchProcess):
-                descendant.terminate()
-
-
-@contextmanager
-def _first_signal_only() -> Iterator[None]:
-    """Within it the first SIGTERM or SIGINT goes where it went before, the ones after it nowhere.
-
-    A stop comes two or three times, from the group, a parent and a child; the second would break Prefect's report.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
-    came: list[int] = []
-
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        handler = previous[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
-        else:
-            raise SystemExit(128 + number)
-
-    for number in SIGNALS:
-        signal.signal(number, hand_on)
+def _shown(stage: str, progress: StageProgress) -> Iterator[None]:
+    """Keeps a progress artifact while the block runs, from a thread of its own; it waits for the last look only."""
+    is_over = threading.Event()
+    context = contextvars.copy_context()
+    follower = threading.Thread(target=context.run, args=(_follow, stage, progress, is_over), daemon=True)
+    follower.start()
     try:
         yield
+        is_over.set()
+        follower.join(timeout=PROGRESS_EVERY_S)
     finally:
-        if not came:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        is_over.set()
+
+
+def _follow(stage: str, progress: StageProgress, is_over: threading.Event) -> None:
+    artifact: UUID | None = None
+    is_last = False
+    while not is_last:
+        is_last = is_over.wait(PROGRESS_EVERY_S)
+        try:
+            reading = progress.read()
+            if reading is None:
+                continue
+            description = f"{stage}: {reading.num_done} of {reading.num_total}. {reading.note}"
+            if artifact is None:
+                artifact = cast(UUID, create_progress_artifact(reading.percent, description=description))
+            else:
+                update_progress_artifact(artifact, reading.percent, description=description)
+        except (httpx.HTTPError, FileNotFoundError) as error:
+            get_run_logger().debug("progress is not shown: %s", error)

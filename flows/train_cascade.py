@@ -1,61 +1,52 @@
 """Flow train-cascade: walks the graph that dvc.yaml draws and brings every stage up to date.
 
-Plans in this process with DVC's own graph and status, runs each stage in one of its own. Has no list of stages.
+Parameters choose what is run, never how: that is params.yaml's. Has no list of stages and does no work of its own.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 
-import networkx
-from dvc.repo import Repo
 from prefect import flow
 
-from flows.stages import pass_by, run_stage
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One stage of the plan."""
-
-    stage: str
-    after: frozenset[str]
-    """Stages whose outs it reads."""
-    is_stale: bool
-    """DVC sees a change already, before any other stage has run."""
-
-
-def plan() -> list[Step]:
-    """Returns every stage of the project in the working directory, each after those whose outs it reads."""
-    with Repo() as repo:
-        graph, stale = repo.index.graph, repo.status()
-        stages = [stage for stage in networkx.dfs_postorder_nodes(graph) if stage.cmd]
-        return [
-            Step(
-                stage.addressing,
-                frozenset(before.addressing for before in graph.successors(stage)),
-                is_stale=stage.addressing in stale,
-            )
-            for stage in stages
-        ]
+from flows.afterwards import promote_cascade, push_results
+from flows.plan import Outcome, plan
+from flows.summary import show_summary
+from flows.walk import walk
+from flows.workplace import Choice, workplace
 
 
 @flow(name="train-cascade", log_prints=True)
-def train_cascade() -> dict[str, str]:
+def train_cascade(
+    experiment: str | None = None,
+    sources: list[str] | None = None,
+    snapshot: str | None = None,
+    force: bool = False,
+    promote: bool = False,
+    push: bool = False,
+) -> dict[str, Outcome]:
     """Brings every stage up to date, in an order in which each finds its inputs.
+
+    Args:
+        experiment: a name in experiments/; it runs in a git worktree of its own, and params.yaml stays as it is.
+        sources: only these of its sources, in a worktree too.
+        snapshot: the label of a new snapshot of the sources, in a worktree too.
+        force: every stage runs, changed or not.
+        promote: let the gate compare the result with the champion.
+        push: send data and models to DVC's remote.
 
     Returns:
         What became of each stage: Ran, RunCache or UpToDate.
 
     Raises:
-        StageFailed: a stage failed; those that depend on it, and those after it in the plan, were not started.
+        UserError: a parameter names what there is not.
+        StageFailed: a stage failed; those that depend on it were not started.
     """
-    outcomes: dict[str, str] = {}
-    for step in plan():
-        has_new_inputs = any(outcomes.get(before, "UpToDate") != "UpToDate" for before in step.after)
-        act = run_stage if step.is_stale or has_new_inputs else pass_by
-        state = act(step.stage, return_state=True)
-        state.result()
-        assert state.name is not None
-        outcomes[step.stage] = state.name
+    root = workplace(Path().resolve(), Choice(experiment, tuple(sources or ()), snapshot))
+    outcomes = walk(plan(root), root, is_forced=force)
+    show_summary(root, outcomes)
+    if promote:
+        promote_cascade(root)
+    if push:
+        push_results(root)
     return outcomes
 
 

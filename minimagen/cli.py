@@ -36,8 +36,11 @@ def ingest(source: Annotated[str, typer.Argument(help="a name in `sources`")]) -
     """Read one source into data/raw/<source>/, every row kept or rejected with a reason."""
     params = _params()
     _known("sources", source, params.sources)
+    from minimagen.sources.secrets import RedactingFilter
     from minimagen.stages.ingest import run_ingest
 
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RedactingFilter())
     run_ingest(params, source, ROOT)
 
 
@@ -201,7 +204,7 @@ def promote(
 ) -> None:
     """Register the cascade in data/ and make it the champion, if the gate finds it better than the one before."""
     _params()
-    from minimagen.tracking.promotion import judge, promote_by_hand
+    from minimagen.stages.promote import judge, promote_by_hand
 
     if version is not None:
         typer.echo(f"version {promote_by_hand(ROOT, version).number} is the champion")
@@ -216,7 +219,7 @@ def promote(
 def rollback() -> None:
     """Make the champion before this one champion again."""
     _params()
-    from minimagen.tracking.promotion import registry_of
+    from minimagen.stages.promote import registry_of
 
     typer.echo(f"version {registry_of(ROOT).rollback().number} is the champion")
 

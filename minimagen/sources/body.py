@@ -3,6 +3,7 @@
 So many answers at a time cost little memory whatever hosts send. The kernel takes the file back when its holder dies.
 """
 
+import errno
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -33,13 +34,13 @@ class Body:
         self._num_bytes += len(piece)
         if self._file is None and self._num_bytes > _IN_MEMORY_BYTES:
             # Without a buffer of its own it is read in one piece, not in two that are joined.
-            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)
-            self._file.write(self._memory)
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115
+            self._write(self._memory)
             del self._memory[_START_BYTES:]
         if self._file is None:
             self._memory += piece
         else:
-            self._file.write(piece)
+            self._write(piece)
 
     def read(self) -> bytes:
         """Returns all of it."""
@@ -47,6 +48,11 @@ class Body:
             return bytes(self._memory)
         self._file.seek(0)
         return self._file.read()
+
+    def _write(self, piece: bytes | bytearray) -> None:
+        assert self._file is not None
+        if self._file.write(piece) != len(piece):
+            raise OSError(errno.ENOSPC, "No space left for the rest of an answer")
 
     def __del__(self) -> None:
         if self._file is not None:

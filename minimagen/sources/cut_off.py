@@ -16,19 +16,38 @@ from typing import Self
 from urllib3.connection import HTTPConnection
 
 
-class _Connections(threading.local):
-    """The open connections of one thread, which makes one request at a time."""
+class _Connections:
+    """The connections of one thread, which makes one request at a time; another thread looks through them."""
 
     def __init__(self) -> None:
-        self.open: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+
+    def add(self, connection: HTTPConnection) -> None:
+        with self._lock:
+            self._all.add(connection)
+
+    def shut_down(self) -> None:
+        with self._lock:
+            connections = list(self._all)
+        for connection in connections:
+            opened = connection.sock
+            with contextlib.suppress(OSError):  # one that is closed, or about to be
+                if opened is not None:
+                    socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
-_connections = _Connections()
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.connections = _Connections()
+
+
+_of_thread = _OfThread()
 
 
 def watch(connection: HTTPConnection) -> None:
     """Has a connection that this thread opens shut down if the thread's time is over."""
-    _connections.open.add(connection)
+    _of_thread.connections.add(connection)
 
 
 class CutOff:
@@ -36,9 +55,8 @@ class CutOff:
 
     def __init__(self, wait_s: float) -> None:
         self._at = time.monotonic() + wait_s
-        self._connections = _connections.open
+        self._connections = _of_thread.connections
         self._is_done = threading.Event()
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._wait, daemon=True)
         self.is_over = False
         """What failed since failed for this reason."""
@@ -60,13 +78,8 @@ class CutOff:
     def _wait(self) -> None:
         while not self._is_done.wait(max(0.0, self._at - time.monotonic())):
             if time.monotonic() >= self._at:
-                self.is_over = True
-                self._shut_down()
-                return
-
-    def _shut_down(self) -> None:
-        while not self._is_done.is_set():  # a connection may be about to be opened
-            for connection in self._connections.copy():
-                with contextlib.suppress(OSError, AttributeError):
-                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # pyright: ignore[reportArgumentType]
+                break
+        while not self._is_done.is_set():  # again and again: a connection may be about to be opened
+            self.is_over = True
+            self._connections.shut_down()
             self._is_done.wait(0.05)

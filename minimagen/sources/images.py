@@ -8,6 +8,7 @@ import io
 import struct
 import warnings
 import zlib
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,7 +167,8 @@ def finish_image(opened: OpenedImage, rules: ImageRules) -> NormalisedImage | Re
 
 def encode_image(picture: Image.Image, encoding: str) -> bytes:
     """Encodes an RGB picture without metadata: "png" losslessly, "jpeg" at quality 95 without chroma subsampling."""
-    bare = Image.fromarray(np.asarray(picture))  # Pillow would carry the profile and comments of ``picture.info`` over
+    bare = picture.copy()
+    bare.info = {}  # Pillow would carry profile and comments over
     stream = io.BytesIO()
     if encoding == "png":
         bare.save(stream, "PNG")
@@ -223,11 +225,11 @@ def _stored_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Composites transparency before colours become RGB: a hidden colour would show otherwise."""
+    """Composites transparency before colours become RGB: a hidden colour would show otherwise. May return ``image``."""
     if image.mode.startswith("I"):
         image = _eight_bit(image)
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
 
@@ -244,7 +246,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _deviation(picture: Image.Image) -> float:
     """Returns the standard deviation of the channel that has the largest, 0 to 127.5."""
-    counts = np.array(picture.histogram(), dtype=np.float64).reshape(3, 256)
+    counts = np.frombuffer(array("q", picture.histogram()), np.int64).reshape(3, 256)
     num_pixels = picture.width * picture.height
     mean, mean_square = (counts @ _POWERS / num_pixels).T
     return float(np.sqrt(np.maximum(0.0, mean_square - mean**2)).max())

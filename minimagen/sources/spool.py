@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _PICTURE_COLUMNS = tuple(field.name for field in fields(NormalisedImage))
 _INSERT_PICTURE = f"INSERT INTO picture VALUES ({', '.join('?' * (1 + len(_PICTURE_COLUMNS)))})"
 _values_of = attrgetter(*_PICTURE_COLUMNS)
+# A write is safe from kills once it is in the log; NORMAL leaves waiting for the disk to the few checkpoints.
+_PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 10000;"
 _SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS work (fingerprint TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS refusal (url TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL);
@@ -83,8 +85,7 @@ def _open(path: Path, fingerprint: str) -> sqlite3.Connection | None:
     work = f"{fingerprint} {_SCHEMA}"
     database = sqlite3.connect(path, isolation_level=None)
     try:
-        # A write is safe from kills once it is in the log; NORMAL leaves waiting for the disk to the checkpoints.
-        database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+        database.executescript(_PRAGMAS + _SCHEMA)
         database.execute("INSERT INTO work SELECT ? WHERE NOT EXISTS (SELECT * FROM work)", (work,))
         is_whole = database.execute("PRAGMA quick_check").fetchall() == [("ok",)]
         if is_whole and database.execute("SELECT * FROM work").fetchall() == [(work,)]:

@@ -1,12 +1,12 @@
 """A Prefect server for the flows' tests, and a DVC project small enough to run in a moment."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prefect.testing.utilities import prefect_test_harness
+
+from tests.flows.orchestra import make_dvc_project
 
 PIPELINE = """
 stages:
@@ -38,7 +38,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DVC project of four stages, as the working directory."""
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
+    make_dvc_project(tmp_path)
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     (tmp_path / "params.yaml").write_text(PARAMETERS)
     (tmp_path / "brush").write_text("red\n")

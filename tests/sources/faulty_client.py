@@ -4,6 +4,7 @@ Reads a JSON object from standard input and writes one to standard output.
 """
 
 import asyncio
+import faulthandler
 import json
 import resource
 import socket
@@ -40,6 +41,8 @@ API_LIMITS = ApiLimits(
 )
 LIMITS = Limits(TOTAL_S, IDLE_S, connect_s=IDLE_S, window_s=IDLE_S)
 AT_ONCE = 40
+HANGS_S = 120.0
+"""After that it tells where it hangs, and ends."""
 
 
 class Names(AbstractResolver):
@@ -163,4 +166,5 @@ def _peak_bytes() -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(HANGS_S, exit=True)
     sys.stdout.write(json.dumps(asyncio.run(ask_all(json.load(sys.stdin)))))

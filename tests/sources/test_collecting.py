@@ -48,7 +48,9 @@ class Host:
 
 
 def test_each_address_gets_its_outcome_and_what_is_postponed_gets_none() -> None:
-    host = Host({"a": picture(), "b": Refused("http_404", "status 404"), "c": Postponed("later"), "d": Fetched(b"x", "")})
+    host = Host(
+        {"a": picture(), "b": Refused("http_404", "status 404"), "c": Postponed("later"), "d": Fetched(b"x", "")}
+    )
 
     outcomes = host.collect("abcd")
 
@@ -74,6 +76,15 @@ def test_a_picture_that_would_take_too_much_memory_is_refused_at_its_header() ->
 
     assert isinstance(outcomes["big"], Rejection) and isinstance(outcomes["small"], NormalisedImage)
     assert outcomes["big"] == Rejection("too_many_pixels", "2800x2800 WEBP takes 120 MB to decode, at most 100 MB")
+
+
+def test_small_pictures_do_not_wait_for_a_big_one() -> None:
+    stream = io.BytesIO()
+    Image.linear_gradient("L").resize((4000, 4000), Image.Resampling.NEAREST).save(stream, "PNG")
+    assert len(stream.getvalue()) < 60_000
+    host = Host({"big": Fetched(stream.getvalue(), ""), "small": picture()})
+
+    assert list(host.collect(["big", "small"])) == ["small", "big"]
 
 
 def test_details_can_be_stored_whatever_bytes_a_header_held() -> None:

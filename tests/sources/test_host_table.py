@@ -140,3 +140,21 @@ def test_a_late_answer_that_asks_for_a_pause_voids_the_turns_given_since(tmp_pat
     table.pause(HOST, late, 10.0, 300.0)
     assert not table.holds(HOST, current)
     assert table.num_pauses(HOST) == 1
+
+
+def test_a_fast_host_is_asked_no_faster_for_turns_that_are_taken_together(tmp_path: Path, clock: JumpingLoop) -> None:
+    tables = [HostTable(tmp_path, clock), HostTable(tmp_path, clock)]
+    started, num_turns = clock.now(), 2000
+    for number in range(num_turns):
+        clock.sleep(_take(tables[number % 2], 0.001).wait_s)
+
+    assert clock.now() - started == pytest.approx(num_turns * 0.001, rel=0.02)
+
+
+def test_a_pause_ends_turns_that_were_taken_together(tmp_path: Path, clock: JumpingLoop) -> None:
+    table = HostTable(tmp_path, clock)
+    turn = _take(table, 0.001)
+
+    table.pause(HOST, turn, 5.0, 300.0)
+
+    assert isinstance(table.take_turn(HOST, 0.001), Closed)

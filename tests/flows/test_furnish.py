@@ -1,0 +1,36 @@
+from datetime import timedelta
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.events.schemas.automations import EventTrigger
+
+from flows.furnish import DEAD_RUNS, WORK_POOL, count_accelerators, dead_runs_automation, furnish
+from flows.plan import ACCELERATOR
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_furnishing_again_leaves_what_a_user_has_changed() -> None:
+    with get_client(sync_client=True) as client:
+        try:
+            furnish(1)
+            client.update_global_concurrency_limit(ACCELERATOR, GlobalConcurrencyLimitUpdate(limit=3))
+            furnish(1)
+            assert client.read_global_concurrency_limit_by_name(ACCELERATOR).limit == 3
+            assert len(client.read_automations_by_name(DEAD_RUNS)) == 1
+            assert client.read_work_pool(WORK_POOL).type == "process"
+        finally:
+            client.delete_global_concurrency_limit_by_name(ACCELERATOR)
+
+
+def test_a_run_counts_as_dead_after_some_missed_heartbeats() -> None:
+    trigger = dead_runs_automation().trigger
+    assert isinstance(trigger, EventTrigger)
+    assert trigger.within >= timedelta(seconds=90)  # three of the thirty seconds between heartbeats
+    assert trigger.after < trigger.expect
+
+
+@pytest.mark.parametrize(("chosen", "num"), [("0", 1), ("2,3", 2), ("GPU-a,GPU-b,GPU-c", 3)])
+def test_accelerators_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch, chosen: str, num: int) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert count_accelerators() == num
