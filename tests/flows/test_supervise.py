@@ -10,21 +10,23 @@ from flows.supervise import MAX_STARTS, Service, ServiceFailed
 
 CHECKOUT = Path(__file__).parents[2]
 PARENT_OF_ORPHANS = """
-import subprocess, sys
+import subprocess
 import psutil
 from flows.supervise import adopt_orphans, kill_descendants, reap
+
+def adopted():
+    return [(child.status() == psutil.STATUS_ZOMBIE, child) for child in psutil.Process().children()]
+
 adopt_orphans()
-told = subprocess.run(
-    ["sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!; setsid sleep 0 >/dev/null 2>&1 & echo $!"],
-    check=True, capture_output=True, text=True,
-)
-orphan, ended = (psutil.Process(int(pid)) for pid in told.stdout.split())
-while ended.status() != psutil.STATUS_ZOMBIE:
+subprocess.run(["sh", "-c", "setsid sleep 600 > /dev/null 2>&1 & setsid true > /dev/null 2>&1 &"], check=True)
+while sorted(is_dead for is_dead, _ in adopted()) != [False, True]:
     pass
 reap([])
-assert psutil.Process().children() == [orphan]
+((is_dead, orphan),) = adopted()
+assert not is_dead
 kill_descendants()
-assert not psutil.pid_exists(orphan.pid)
+assert adopted() == []
+assert not orphan.is_running()
 """
 
 
