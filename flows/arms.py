@@ -11,13 +11,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from flows.comparison import Row, write_comparison
+from flows.comparison import Row
+from flows.comparison_page import write_comparison
 from flows.grid import Arm, Grid, arms_of
 from flows.plan import Walk, plan
 from flows.record import bring_back
 from flows.reproduce import reproduce
 from flows.workplace import Choice, chosen_params
 from flows.worktree import search_path, worktree
+from minimagen.evaluation.curves import Line, read_lines
+from minimagen.evaluation.pairs import read_pairs
 from minimagen.evaluation.results import leaves
 from minimagen.experiments import PARAMS_FILE
 from minimagen.files import canonical_json, sha256_bytes, write_atomic
@@ -25,7 +28,9 @@ from minimagen.tracking.flat import cascade_hash, comparison_columns, experiment
 from minimagen.tracking.location import has_mlflow, is_tracking_on
 
 NAME = "compare"
-METRICS_FILE = Path("data/eval/metrics.json")
+METRICS_FILE, PAIRS_FILE = Path("data/eval/metrics.json"), Path("data/eval/pairs.safetensors")
+CHECKPOINTS, CURVES_FILE = Path("data/checkpoints"), "curves.csv"
+HELD_OUT_LOSS = "validation_loss"
 Say = Callable[[str], None]
 
 
@@ -93,4 +98,12 @@ def _row(project: Path, arm: Arm) -> Row:
     found = dict(leaves(json.loads((project / METRICS_FILE).read_bytes())))
     wanted = [column.removeprefix("metrics.") for column in comparison_columns(arm.params)]
     metrics = {name: float(str(found[name])) for name in wanted if name in found}
-    return Row(arm.name, arm.values, metrics, cascade_hash(arm.params))
+    pairs = read_pairs(project / PAIRS_FILE) if (project / PAIRS_FILE).exists() else None
+    return Row(arm.name, arm.values, metrics, cascade_hash(arm.params), pairs, _curves(project, arm))
+
+
+def _curves(project: Path, arm: Arm) -> dict[str, Line]:
+    """Returns each U-Net's held-out loss while it was trained, of those that keep their curves."""
+    files = {name: project / CHECKPOINTS / name / CURVES_FILE for name in arm.params.cascade}
+    read = {name: read_lines(path, {HELD_OUT_LOSS: name})[0] for name, path in files.items() if path.exists()}
+    return {name: line for name, line in read.items() if line.steps}

@@ -11,7 +11,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from pydantic import JsonValue
 
 from flows.arms import compare
-from flows.comparison import FIGURE_FILE, PAGE_FILE
+from flows.comparison_page import FIGURE_FILE, PAGE_FILE
 from flows.plan import plan
 from flows.walk import walk
 

@@ -1,4 +1,4 @@
-"""What came of a grid of experiments, as a table and a figure: table.csv, table.md, figure.svg.
+"""What came of a grid of experiments, as a table: for programs and for eyes.
 
 Runs nothing and measures nothing.
 """
@@ -7,24 +7,12 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from minimagen.evaluation.curves import HEIGHT_PX, WIDTH_PX, Line, draw_lines
-from minimagen.files import write_atomic
-
-CSV_FILE, PAGE_FILE, FIGURE_FILE = "table.csv", "table.md", "figure.svg"
-COLORS = ("#1f5fa8", "#c2571a", "#2e7d4f", "#8a3f9c", "#a8323e", "#5f6b1f", "#3b3b3b", "#128a9a")
-LENGTHS = ("num_steps", "num_epochs")
-_LEGEND_PX, _TITLE_PX = 18, 22
-_STYLE = (
-    "text{font:12px sans-serif;fill:#333}.grid{stroke:#ddd;fill:none}.axis{stroke:#333;fill:none}"
-    "[class^=line]{fill:none;stroke-width:2}"
-    + "".join(f".line-{index}{{stroke:{color}}}.name-{index}{{fill:{color}}}" for index, color in enumerate(COLORS))
-)
+from minimagen.evaluation.curves import Line
+from minimagen.evaluation.pairs import Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,89 +26,49 @@ class Row:
     """Dotted names; those that rank cascades."""
     cascade: str
     """The hash that MLflow's run of it is tagged with."""
-
-
-def write_comparison(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Writes table and figure and returns their paths; without a metric that can be drawn there is no figure."""
-    texts = {CSV_FILE: csv_text(rows), PAGE_FILE: page(rows)}
-    drawn = figure(rows)
-    if drawn is not None:
-        texts[FIGURE_FILE] = drawn
-    for name, text in texts.items():
-        write_atomic(folder / name, text.encode())
-    return [folder / name for name in texts]
+    pairs: Pairs | None = None
+    """Training captions with their pictures; None where the evaluation drew none."""
+    curves: Mapping[str, Line] = field(default_factory=dict)
+    """U-Net -> held-out loss while it was trained."""
 
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Returns the table for programs: numbers whole, lists as JSON."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["experiment", *rows[0].values, *_metric_names(rows), "cascade"])
+    writer.writerow(["experiment", *rows[0].values, *metric_names(rows), "cascade"])
     for row in rows:
-        metrics = [row.metrics.get(name, "") for name in _metric_names(rows)]
-        writer.writerow([row.name, *map(_text, row.values.values()), *metrics, row.cascade])
+        metrics = [row.metrics.get(name, "") for name in metric_names(rows)]
+        writer.writerow([row.name, *map(value_text, row.values.values()), *metrics, row.cascade])
     return stream.getvalue()
 
 
 def page(rows: Sequence[Row]) -> str:
     """Returns the table for eyes, as Markdown; the best value of each column is bold."""
-    names = _metric_names(rows)
-    best = {name: _best(name, rows) for name in names}
+    names = metric_names(rows)
+    best = {name: best_of(name, rows) for name in names}
     lines = [f"# {len(rows)} experiments", "", f"| {' | '.join([*rows[0].values, *names])} |"]
     lines += [f"|{'---|' * (len(rows[0].values) + len(names))}"]
     for row in rows:
-        cells = [_text(value) for value in row.values.values()]
+        cells = [value_text(value) for value in row.values.values()]
         cells += [_cell(row.metrics.get(name), best[name]) for name in names]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Each is a DVC experiment (`dvc exp show`) and a run in MLflow (`make ui`).", ""]
     return "\n".join(lines)
 
 
-def figure(rows: Sequence[Row]) -> str | None:
-    """Returns an SVG with a panel for each U-Net's loss: over the length of training, or the first number compared."""
-    axis = _axis(rows)
-    losses = [name for name in _metric_names(rows) if name.endswith(".loss")]
-    if axis is None or not losses:
-        return None
-    panels: list[str] = []
-    for number, name in enumerate(losses):
-        lines = _lines(rows, axis, name)
-        top = number * (HEIGHT_PX + _TITLE_PX + _LEGEND_PX * len(lines))
-        inner = draw_lines(lines).replace("<svg ", f'<svg y="{_TITLE_PX}" width="{WIDTH_PX}" height="{HEIGHT_PX}" ', 1)
-        title = f'<text x="8" y="15">{escape(name)} over {escape(axis)}</text>'
-        legend = [
-            f'<text class="name-{index}" x="46" y="{_TITLE_PX + HEIGHT_PX + _LEGEND_PX * index + 12}">'
-            f"{escape(line.label)}</text>"
-            for index, line in enumerate(lines)
-        ]
-        panels.append(f'<g transform="translate(0 {top})">{title}{inner}{"".join(legend)}</g>')
-    height = len(losses) * (HEIGHT_PX + _TITLE_PX + _LEGEND_PX * len(_lines(rows, axis, losses[0])))
-    size = f'viewBox="0 0 {WIDTH_PX} {height}" width="{WIDTH_PX}" height="{height}"'
-    ground = f'<rect width="{WIDTH_PX}" height="{height}" fill="white"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>{ground}{"".join(panels)}</svg>\n'
+def title_of(row: Row) -> str:
+    """Returns an experiment's values in words."""
+    return ", ".join(f"{key} {value_text(value)}" for key, value in row.values.items())
 
 
-def _axis(rows: Sequence[Row]) -> str | None:
-    numeric = [key for key, value in rows[0].values.items() if isinstance(value, int | float)]
-    lengths = [key for key in numeric if key.rpartition(".")[2] in LENGTHS]
-    return next(iter(lengths + numeric), None)
-
-
-def _lines(rows: Sequence[Row], axis: str, metric: str) -> list[Line]:
-    points: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        label = ", ".join(f"{key} {_text(value)}" for key, value in row.values.items() if key != axis) or "loss"
-        if metric in row.metrics:
-            points.setdefault(label, []).append((float(str(row.values[axis])), row.metrics[metric]))
-    sorted_points = {label: sorted(line) for label, line in points.items()}
-    return [Line(label, *(tuple(part) for part in zip(*line, strict=True))) for label, line in sorted_points.items()]
-
-
-def _metric_names(rows: Sequence[Row]) -> list[str]:
+def metric_names(rows: Sequence[Row]) -> list[str]:
+    """Returns the metrics that at least one experiment has, in order."""
     return list(dict.fromkeys(name for row in rows for name in row.metrics))
 
 
-def _best(name: str, rows: Sequence[Row]) -> float:
+def best_of(name: str, rows: Sequence[Row]) -> float:
+    """Returns the best value of a metric: the lowest loss, the highest of anything else."""
     values = [row.metrics[name] for row in rows if name in row.metrics]
     return min(values) if name.endswith(".loss") else max(values)
 
@@ -131,5 +79,6 @@ def _cell(value: float | None, best: float) -> str:
     return f"**{value:.4g}**" if value == best else f"{value:.4g}"
 
 
-def _text(value: JsonValue) -> str:
+def value_text(value: JsonValue) -> str:
+    """Returns a parameter's value as it is shown."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.arms import compare, run_plainly
-from flows.comparison import PAGE_FILE
+from flows.comparison_page import PAGE_FILE
 from minimagen.cli import tell_errors
 from minimagen.errors import UserError
 

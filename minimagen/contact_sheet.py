@@ -44,10 +44,11 @@ def contact_sheet(pictures: Sequence[PixelImages], captions: Sequence[str], *, n
         row, column = divmod(index, num_columns)
         left, top = GAP_PX + column * width, GAP_PX + row * height
         for number, stage in enumerate(pictures):
-            sheet.paste(_enlarge(stage[index], cell), (left + number * cell, top))
+            sheet.paste(enlarge(stage[index], cell), (left + number * cell, top))
         draw.multiline_text((left, top + cell + 1), "\n".join(lines), fill=INK, font=font, spacing=1)
     return sheet
 
 
-def _enlarge(pixels: np.ndarray, side: int) -> Image.Image:
+def enlarge(pixels: np.ndarray, side: int) -> Image.Image:
+    """Returns a picture (uint8 HWC) as a square of ``side`` px."""
     return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)

@@ -68,6 +68,8 @@ class Report:
     results: Results
     held_out: CaptionGallery
     training: CaptionGallery
+    epochs: CaptionGallery | None
+    """The same training captions after more and more epochs; None where no weights were kept."""
     super_galleries: Sequence[SuperGallery]
     charts: Sequence[Chart]
     accounts: Sequence[DataAccount]

@@ -32,6 +32,7 @@ from minimagen.stages.evaluation_inputs import (
 )
 from minimagen.stages.evaluation_outs import METRICS_FILE, REPORT_FILE, write_outs
 from minimagen.stages.measure import Measurements, measure
+from minimagen.stages.measure_epochs import NUM_EPOCH_PAIRS, kept_epochs
 from minimagen.stages.run_lock import run_lock
 from minimagen.stages.training_inputs import set_threads
 from minimagen.tracking.location import project_root
@@ -121,6 +122,7 @@ def _count_batches(params: Params, num_held_out: int, num_training: int) -> int:
     config = params.evaluate
     sizes = [min(config.num_captions, num_held_out), min(config.num_training_captions, num_training)]
     sizes += [min(config.num_super_pairs, num_held_out)] * (len(params.cascade) - 1)
+    sizes += [min(NUM_EPOCH_PAIRS, config.num_training_captions, num_training)] * len(kept_epochs(params))
     return sum(-(-size // config.batch_size) for size in sizes)
 
 

@@ -2,6 +2,7 @@
 
     data/eval/metrics.json    the numbers
     data/eval/scores.json     a record for each sample
+    data/eval/pairs.safetensors  training captions, real and drawn
     data/eval/report.html     both for eyes, with pictures
     data/cascade.json         what makes data/ a cascade that can be loaded
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from minimagen.cascade_file import CASCADE_FILE, write_cascade_file
 from minimagen.evaluation.data_account import DataAccount, read_account
+from minimagen.evaluation.pairs import write_pairs
 from minimagen.evaluation.report import Report, render_report
 from minimagen.evaluation.results import leaves, to_metrics
 from minimagen.files import write_atomic, write_json
@@ -20,6 +22,7 @@ from minimagen.stages.evaluation_inputs import CHECKPOINTS, CURATED, Inputs, rea
 from minimagen.stages.illustrate import (
     caption_records,
     denoising_records,
+    epoch_gallery,
     held_out_gallery,
     super_gallery,
     super_records,
@@ -30,6 +33,7 @@ from minimagen.stages.measure import Measurements
 
 RAW, OUT = Path("data/raw"), Path("data/eval")
 METRICS_FILE, SCORES_FILE, REPORT_FILE = OUT / "metrics.json", OUT / "scores.json", OUT / "report.html"
+PAIRS_FILE = OUT / "pairs.safetensors"
 NO_GROUND_TRUTH = (
     "Alignment was not scored: no source of this data knows what its pictures truly show. Look at the pictures."
 )
@@ -41,6 +45,7 @@ def write_outs(inputs: Inputs, found: Measurements) -> None:
     sampling = {name: inputs.params.sampling[name] for name in inputs.params.cascade}
     write_cascade_file(inputs.root / "data" / CASCADE_FILE, sampling, inputs.cascade.encoder)
     write_json(inputs.root / SCORES_FILE, _score_tables(inputs, found))
+    write_pairs(inputs.root / PAIRS_FILE, found.pairs)
     write_atomic(inputs.root / REPORT_FILE, render_report(_report(inputs, found)).encode())
     write_json(inputs.root / METRICS_FILE, to_metrics(found.results))
 
@@ -65,6 +70,7 @@ def _report(inputs: Inputs, found: Measurements) -> Report:
         results=found.results,
         held_out=held_out_gallery(inputs, found.drawn, found.scores),
         training=training_gallery(inputs, found.reproduced, found.is_reproduced),
+        epochs=None if found.epochs is None else epoch_gallery(found.epochs),
         super_galleries=[super_gallery(name, enlarged) for name, enlarged in found.enlarged.items()],
         charts=[training_chart(name, checkpoints / name) for name in inputs.params.cascade],
         accounts=_accounts(inputs),

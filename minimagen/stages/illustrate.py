@@ -10,6 +10,7 @@ import numpy as np
 
 from minimagen.datasets.captioned import CaptionedImages
 from minimagen.evaluation.curves import draw_lines, read_lines
+from minimagen.evaluation.pairs import REAL, Pairs
 from minimagen.evaluation.report import CaptionGallery, Chart, Column, SuperGallery
 from minimagen.stages.evaluation_inputs import Inputs, pixels_at
 from minimagen.stages.measure_captions import Drawn, StageScores
@@ -46,6 +47,14 @@ def _caption_gallery(
     ]
     captions = [dataset.captions[position] for position in positions]
     return CaptionGallery(captions, columns, inputs.cascade.stages[-1].name, flags[:num_rows])
+
+
+def epoch_gallery(epochs: Pairs) -> CaptionGallery:
+    """Shows the same training captions after one number of epochs after another."""
+    columns = [
+        Column("real picture" if label == REAL else label, pictures) for label, pictures in epochs.pictures.items()
+    ]
+    return CaptionGallery(epochs.captions, columns, columns[-1].label, [{} for _ in epochs.captions])
 
 
 def super_gallery(name: str, enlarged: Enlargements) -> SuperGallery:

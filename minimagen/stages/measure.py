@@ -7,6 +7,7 @@ Writes no outs.
 from dataclasses import dataclass
 
 from minimagen.evaluation.memorisation import reproduction_share
+from minimagen.evaluation.pairs import Pairs
 from minimagen.evaluation.results import Results
 from minimagen.stages.evaluation_inputs import Inputs
 from minimagen.stages.measure_captions import (
@@ -18,6 +19,7 @@ from minimagen.stages.measure_captions import (
     score_alignment,
 )
 from minimagen.stages.measure_denoising import Denoised, measure_denoising
+from minimagen.stages.measure_epochs import draw_epochs, draw_pairs
 from minimagen.stages.measure_unets import Enlargements, enlarge_held_out, measure_unets
 
 
@@ -30,6 +32,10 @@ class Measurements:
     reproduced: Drawn
     """For training captions."""
     is_reproduced: list[bool]
+    pairs: Pairs
+    """The first training captions with their real and their drawn pictures."""
+    epochs: Pairs | None
+    """The same captions after fewer epochs; None where the training kept none."""
     scores: dict[str, StageScores]
     enlarged: dict[str, Enlargements]
     denoised: Denoised
@@ -53,4 +59,14 @@ def measure(inputs: Inputs) -> Measurements:
         copying=measure_copying(inputs, drawn),
         num_evaluations=sum(stage.settings.num_evaluations for stage in inputs.cascade.stages),
     )
-    return Measurements(drawn, reproduced, right, scores, enlarged, measure_denoising(inputs), results)
+    return Measurements(
+        drawn=drawn,
+        reproduced=reproduced,
+        is_reproduced=right,
+        pairs=draw_pairs(inputs, reproduced),
+        epochs=draw_epochs(inputs, reproduced),
+        scores=scores,
+        enlarged=enlarged,
+        denoised=measure_denoising(inputs),
+        results=results,
+    )

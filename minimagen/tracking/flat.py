@@ -47,7 +47,7 @@ def cascade_params(params: Params) -> dict[str, str]:
 
 def comparison_columns(params: Params) -> list[str]:
     """Returns what a table that compares cascades shows, the number that ranks them first."""
-    columns = ["metrics.alignment.joint"]
+    columns = ["metrics.alignment.joint", "metrics.reproduction.top1"]
     columns += [f"metrics.unets.{name}.loss" for name in params.cascade]
     columns += [f"metrics.unets.{name}.psnr" for name in params.cascade[1:]]
     for name in params.cascade:

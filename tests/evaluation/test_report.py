@@ -44,6 +44,7 @@ def _report() -> Report:
         results=_results(),
         held_out=CaptionGallery(captions, columns, "cascade", [{"size": True}, {"size": False}]),
         training=CaptionGallery(captions, columns, "cascade", [{"reproduced": True}, {}]),
+        epochs=CaptionGallery(captions, columns, "cascade", [{}, {}]),
         super_galleries=[SuperGallery("super", captions, columns, "cascade", [27.0, 20.0], [24.0, 24.0])],
         charts=[Chart("base", ["training"], '<svg viewBox="0 0 1 1"></svg>')],
         accounts=[
@@ -96,7 +97,7 @@ def test_pictures_in_the_page_are_the_pictures():
 
     with Image.open(io.BytesIO(base64.b64decode(uris[0]))) as first:
         np.testing.assert_array_equal(np.asarray(first), report.held_out.columns[0].pictures[0])
-    assert len(uris) == 3 * 2 * 2
+    assert len(uris) == 4 * 2 * 2
     assert "image-rendering: pixelated" in render(report)
 
 

@@ -40,7 +40,7 @@ def test_every_combination_is_an_experiment_and_a_row(root: Path) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
     (kept,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
     files = [file.path for file in client.list_artifacts(kept.info.run_id)]
-    assert sorted(files) == ["figure.svg", "table.csv", "table.md"]
+    assert sorted(files) == ["comparison.html", "figure.svg", "table.csv", "table.md"]
     assert output_of(root, "git", "status", "--porcelain") == ""
 
 

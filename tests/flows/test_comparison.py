@@ -1,10 +1,8 @@
 import csv
 import io
 import json
-from pathlib import Path
-from xml.etree import ElementTree
 
-from flows.comparison import Row, csv_text, figure, page, write_comparison
+from flows.comparison import Row, csv_text, page
 
 ROWS = [
     Row(
@@ -40,19 +38,3 @@ def test_metric_that_one_arm_lacks_leaves_a_gap() -> None:
     rows = [ROWS[0], Row("other", ROWS[1].values, {"unets.base.loss": 1.0}, "4567")]
     assert page(rows).splitlines()[5] == "| 16 | [1, 2] | 10 |  | 1 |"
     assert list(csv.DictReader(io.StringIO(csv_text(rows))))[1]["alignment.joint"] == ""
-
-
-def test_figure_has_a_line_for_each_network_size_over_the_length_of_training() -> None:
-    drawn = figure(ROWS)
-    assert drawn is not None
-    texts = [element.text for element in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
-
-    assert texts[0] == "unets.base.loss over num_steps"
-    assert texts[-2:] == ["dim 16, dim_mults [1, 2]", "dim 8, dim_mults [1, 2]"]
-    assert drawn.count('<path class="line-') == 2
-
-
-def test_without_a_number_to_draw_over_there_is_no_figure(tmp_path: Path) -> None:
-    rows = [Row("a", {"dim_mults": [1, 2]}, {"unets.base.loss": 1.0}, "0")]
-    assert figure(rows) is None
-    assert [path.name for path in write_comparison(tmp_path, rows)] == ["table.csv", "table.md"]

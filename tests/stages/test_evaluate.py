@@ -16,6 +16,8 @@ from PIL import Image
 
 from minimagen.config import ConfigError, Params, ScenesConfig, UNetSection, read_yaml, validate_params
 from minimagen.datasets.captioned import CaptionedImages
+from minimagen.evaluation.pairs import read_pairs
+from minimagen.evaluation.report import png_uri
 from minimagen.manifest import Manifest, write_manifest
 from minimagen.models.unet import UNet
 from minimagen.pipeline import Cascade
@@ -49,6 +51,8 @@ def _params(checkout: Path, *, num_captions: int = 5) -> Params:
         document["sampling"][name]["num_steps"] = 2
     document["evaluate"] |= {"num_captions": num_captions, "num_training_captions": 4}
     document["evaluate"] |= {"num_loss_images": 8, "num_super_pairs": 5}
+    for name in document["unets"]:
+        document["unets"][name]["training"]["snapshot_epochs"] = [3]
     document["evaluate"] |= {"num_report_rows": 3, "batch_size": 3}
     return validate_params(document, Path("params.yaml"))
 
@@ -89,6 +93,7 @@ def _write_models(root: Path, params: Params) -> None:
         write_model(root / "data/models" / name, _record(name, section, data_sha256), _weights(section))
         checkpoint = root / "data/checkpoints" / name
         checkpoint.mkdir(parents=True)
+        write_model(checkpoint / "epoch-00003", _record(name, section, data_sha256), _weights(section))
         (checkpoint / "curves.csv").write_text("step,train_loss,validation_loss\n1,0.9,\n2,0.5,0.6\n")
 
 
@@ -171,6 +176,25 @@ def test_scores_for_the_gate_are_of_every_network_and_name_picture_and_caption(e
     assert len({sample["picture"] for sample in denoising["samples"]}) > 4
 
 
+def test_pairs_are_training_pictures_beside_what_was_drawn_for_their_captions(evaluated: Path):
+    pairs = read_pairs(evaluated / "data/eval/pairs.safetensors")
+    scores = json.loads((evaluated / "data/eval/scores.json").read_bytes())
+
+    assert list(pairs.captions) == [record["caption"] for record in scores["training"]]
+    assert {label: pictures.shape for label, pictures in pairs.pictures.items()} == dict.fromkeys(
+        ("real", "drawn"), (4, 16, 16, 3)
+    )
+
+
+def test_weights_of_an_earlier_epoch_draw_from_the_same_noise(evaluated: Path):
+    """Here they are the final weights, so the same pictures have to come out."""
+    page = (evaluated / "data/eval/report.html").read_text()
+    drawn = read_pairs(evaluated / "data/eval/pairs.safetensors").pictures["drawn"]
+
+    shown = re.findall(r'src="([^"]*)" alt="after 3 epochs"', page)
+    assert shown == [png_uri(picture) for picture in drawn]
+
+
 def test_bicubic_baseline_is_that_of_pillow(evaluated: Path):
     scores = json.loads((evaluated / "data/eval/scores.json").read_bytes())
     pictures = {row.key: row.image_bytes for row in iter_rows(shard_path(evaluated / "data/raw/scenes", SHARD))}
@@ -235,7 +259,7 @@ def test_an_interrupted_evaluation_goes_on_with_what_it_has_drawn(
     del limits[0]
     run_evaluate(_params(checkout), project)
 
-    assert len(drawn) == len(set(drawn)) == 9
+    assert len(set(drawn)) == 9 and len(drawn) == 9 + 4, "the four training captions once more, as after an epoch"
     assert _outs(project) == _outs(evaluated)
 
 
