@@ -12,10 +12,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 
 from minimagen.config import ConfigError, Params, validate_params
 from minimagen.errors import UserError
+from minimagen.params_text import flow_style
 
 PARTS = ("unet", "diffusion", "training")
 PER_LEVEL = ("num_resnet_blocks", "layer_attns", "layer_cross_attns")
@@ -112,19 +113,10 @@ def _part_with(section: CommentedMap, field: str) -> CommentedMap | None:
 
 
 def _set(section: CommentedMap, field: str, value: JsonValue) -> None:
-    section[field] = _flow(value)
+    section[field] = flow_style(value)
     if field in LENGTHS and value is not None:
         section[LENGTHS[field]] = None
     if field == "dim_mults" and isinstance(value, list):
         for name in PER_LEVEL:
             present = list(section[name])
-            section[name] = _flow([*present, *present[-1:] * len(value)][: len(value)])
-
-
-def _flow(value: JsonValue) -> JsonValue:
-    """Returns a list so that it is written on one line."""
-    if not isinstance(value, list):
-        return value
-    sequence = CommentedSeq(value)
-    sequence.fa.set_flow_style()
-    return sequence
+            section[name] = flow_style([*present, *present[-1:] * len(value)][: len(value)])

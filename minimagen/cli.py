@@ -199,6 +199,22 @@ def compare(
 
 
 @app.command()
+def tune(
+    grid: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUES...]", help="base.guidance_scale=1,1.5,2"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="leave params.yaml as it is")] = False,
+) -> None:
+    """Try ways to draw with the trained cascade on held-out data and keep the best in params.yaml."""
+    _params()
+    from minimagen.grid_words import read_grid
+    from minimagen.stages.tune import run_tune
+
+    run_tune(read_grid(grid or []), ROOT, is_kept=not dry_run)
+
+
+@app.command()
 def promote(
     version: Annotated[int | None, typer.Argument(help="of the registry, without asking the gate")] = None,
 ) -> None:

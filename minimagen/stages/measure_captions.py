@@ -71,7 +71,7 @@ def draw_captions(inputs: Inputs, dataset: CaptionedImages, num_captions: int, n
 
 def score_alignment(inputs: Inputs, drawn: Drawn) -> dict[str, StageScores]:
     """Scores the first and the last stage's pictures; none where no source knows the true content of its pictures."""
-    scenes = [_scene_of(inputs.held_out.extras[position]) for position in drawn.positions]
+    scenes = [scene_of(inputs.held_out.extras[position]) for position in drawn.positions]
     known = {row: scene for row, scene in enumerate(scenes) if scene is not None}
     config = inputs.params.ingest.scenes
     if not known or config is None:
@@ -96,7 +96,8 @@ def _score_stage(
     return StageScores(flags, found.alignment)
 
 
-def _scene_of(extra: str) -> Scene | None:
+def scene_of(extra: str) -> Scene | None:
+    """Returns the true content of a picture from its row's ``extra``; None where the source does not know it."""
     return read_extra(extra).scene if "scene" in json.loads(extra) else None
 
 

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from minimagen.config import Params
 from minimagen.files import canonical_json, sha256_bytes
 
-StageName = Literal["ingest", "curate", "text-encoder", "embed", "train", "evaluate"]
+StageName = Literal["ingest", "curate", "text-encoder", "embed", "train", "evaluate", "tune"]
 
 _HEADLINE = ("image_size", "dim", "dim_mults", "num_steps", "num_epochs", "batch_size", "learning_rate", "seed")
 _NULL = "null"
@@ -71,7 +71,7 @@ def stage_params(params: Params, stage: StageName, name: str | None) -> dict[str
         return {key: flat[key] for key in _HEADLINE if flat[key] != _NULL}
     if stage == "ingest":
         return {"snapshot": params.ingest.snapshot, **_flatten(document["ingest"][name])}
-    if stage == "evaluate":
+    if stage in ("evaluate", "tune"):
         return _flatten(document["evaluate"]) | _flatten({"sampling": document["sampling"]})
     return _flatten(document[stage.replace("-", "_")])
 

@@ -10,8 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flows.compare import compare_experiments
-from flows.run_compare import main, read_grid
-from minimagen.errors import UserError
+from flows.run_compare import main
 from tests.flows.acted_project import make_acted_project, rows, supply
 
 
@@ -52,17 +51,6 @@ def test_flow_does_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     assert (folder / "table.md").read_text().startswith("# 1 experiments\n")
     assert (folder / "figure.svg").exists()
-
-
-@pytest.mark.parametrize("word", ["dim", "dim=", "=3", "dim=[1", "dim=,"])
-def test_words_that_are_no_values_are_told(word: str) -> None:
-    with pytest.raises(UserError, match=r"expected KEY=VALUE|not values"):
-        read_grid([word])
-
-
-def test_words_are_numbers_and_lists() -> None:
-    grid = {"dim": [16, 32], "learning_rate": [1e-3], "dim_mults": [[1, 2], [1, 2, 4]]}
-    assert read_grid(["dim=16,32", "learning_rate=1e-3", "dim_mults=[1,2],[1,2,4]"]) == grid
 
 
 def test_grid_that_breaks_a_rule_is_told_before_anything_runs(

@@ -37,7 +37,8 @@ REJECTED = [Failure("photos:a<b.jpg", "a<b.jpg", "too_small", "short side 3 px")
 SHARD = "demo-1-00000"
 
 
-def _params(checkout: Path, *, num_captions: int = 5) -> Params:
+def small_params(checkout: Path, *, num_captions: int = 5) -> Params:
+    """Returns the demo's parameters with few pictures and small networks."""
     document = read_yaml(checkout / "experiments/demo.yaml")
     assert isinstance(document, dict)
     document["sources"] = {"scenes": str(checkout / "data/assets/sprites.parquet")}
@@ -57,7 +58,7 @@ def _params(checkout: Path, *, num_captions: int = 5) -> Params:
     return validate_params(document, Path("params.yaml"))
 
 
-def _write_data(root: Path, params: Params) -> None:
+def write_data(root: Path, params: Params) -> None:
     """Draws scenes as stage ingest does and splits them as stage curate does, with made-up embeddings."""
     config: ScenesConfig | None = params.ingest.scenes
     assert config is not None
@@ -87,7 +88,8 @@ def _data_sha256(root: Path) -> str:
     ).data_sha256
 
 
-def _write_models(root: Path, params: Params) -> None:
+def write_models(root: Path, params: Params) -> None:
+    """Writes networks of random weights as stage train does."""
     for name in params.cascade:
         section, data_sha256 = params.unets[name], _data_sha256(root)
         write_model(root / "data/models" / name, _record(name, section, data_sha256), _weights(section))
@@ -124,8 +126,8 @@ def _outs(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, checkout = tmp_path_factory.mktemp("prepared"), Path(__file__).parents[2]
-    _write_data(root, _params(checkout))
-    _write_models(root, _params(checkout))
+    write_data(root, small_params(checkout))
+    write_models(root, small_params(checkout))
     return root
 
 
@@ -133,7 +135,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("evaluated") / "project"
     shutil.copytree(prepared, root)
-    run_evaluate(_params(Path(__file__).parents[2]), root)
+    run_evaluate(small_params(Path(__file__).parents[2]), root)
     return root
 
 
@@ -228,13 +230,13 @@ def test_outs_hold_no_path_and_the_run_leaves_times_beside_them(evaluated: Path)
 def test_cascade_loads_from_the_folder_that_was_evaluated(evaluated: Path, checkout: Path):
     cascade = Cascade.load(evaluated / "data")
 
-    params = _params(checkout)
+    params = small_params(checkout)
     assert tuple(stage.name for stage in cascade.stages) == params.cascade
     assert cascade.stages[1].settings.aug_level == params.sampling["super"].aug_level
 
 
 def test_a_second_evaluation_gives_the_same_bytes(evaluated: Path, project: Path, checkout: Path):
-    run_evaluate(_params(checkout), project)
+    run_evaluate(small_params(checkout), project)
 
     assert _outs(project) == _outs(evaluated)
 
@@ -255,9 +257,9 @@ def test_an_interrupted_evaluation_goes_on_with_what_it_has_drawn(
 
     monkeypatch.setattr(Cascade, "draw", limited)
     with pytest.raises(KeyboardInterrupt):
-        run_evaluate(_params(checkout), project)
+        run_evaluate(small_params(checkout), project)
     del limits[0]
-    run_evaluate(_params(checkout), project)
+    run_evaluate(small_params(checkout), project)
 
     assert len(set(drawn)) == 9 and len(drawn) == 9 + 4, "the four training captions once more, as after an epoch"
     assert _outs(project) == _outs(evaluated)
@@ -276,7 +278,7 @@ def test_a_signal_ends_the_evaluation_after_the_batch_and_is_told_by_the_exit_co
     monkeypatch.setattr(Cascade, "draw", told_to_stop)
     try:
         with pytest.raises(SystemExit) as stopped:
-            run_evaluate(_params(checkout), project)
+            run_evaluate(small_params(checkout), project)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -288,14 +290,14 @@ def test_a_signal_ends_the_evaluation_after_the_batch_and_is_told_by_the_exit_co
 
 def test_a_second_process_leaves_the_work_to_the_first(project: Path, checkout: Path):
     with run_lock(project / "runs/evaluate/evaluate.lock"), pytest.raises(AlreadyRunningError, match="held by process"):
-        run_evaluate(_params(checkout), project)
+        run_evaluate(small_params(checkout), project)
 
 
 def test_an_unlisted_model_stops_the_evaluation_by_name(project: Path, checkout: Path):
     shutil.copytree(project / "data/models/super", project / "data/models/super2")
 
     with pytest.raises(ConfigError, match=r"data/models/super2.*cascade \(base, super\)"):
-        run_evaluate(_params(checkout), project)
+        run_evaluate(small_params(checkout), project)
 
 
 def test_a_model_of_other_data_is_refused_by_name(project: Path, checkout: Path):
@@ -304,11 +306,11 @@ def test_a_model_of_other_data_is_refused_by_name(project: Path, checkout: Path)
     write_model(project / "data/models/super", record, model.tensors)
 
     with pytest.raises(ValueError, match=r"data/models/super was trained on data ffffffffffff, but data/curated"):
-        run_evaluate(_params(checkout), project)
+        run_evaluate(small_params(checkout), project)
 
 
 def test_a_model_of_other_parameters_is_refused_by_name(project: Path, checkout: Path):
-    params = _params(checkout)
+    params = small_params(checkout)
     section = params.unets["base"]
     changed = section.model_copy(update={"diffusion": section.diffusion.model_copy(update={"target": "eps"})})
 
@@ -323,17 +325,17 @@ def test_a_damaged_model_is_refused_by_name(project: Path, checkout: Path):
     path.write_bytes(content)
 
     with pytest.raises(ValueError, match=r"model\.safetensors"):
-        run_evaluate(_params(checkout), project)
+        run_evaluate(small_params(checkout), project)
 
 
 def test_pictures_of_unknown_content_are_shown_but_not_scored(project: Path, checkout: Path):
-    params = _params(checkout)
+    params = small_params(checkout)
     rows = list(iter_rows(shard_path(project / "data/raw/scenes", SHARD)))
     records = [_curated(row, ["train", "validation"][number % 2]) | {"extra": "{}"} for number, row in enumerate(rows)]
     shutil.rmtree(project / "data/models")
     shutil.rmtree(project / "data/checkpoints")
     _write_curated(project, records)
-    _write_models(project, params)
+    write_models(project, params)
 
     run_evaluate(params, project)
 
@@ -342,7 +344,7 @@ def test_pictures_of_unknown_content_are_shown_but_not_scored(project: Path, che
 
 
 def test_a_base_alone_with_a_single_caption_is_evaluated(project: Path, checkout: Path):
-    document = _params(checkout, num_captions=1).model_dump(mode="json")
+    document = small_params(checkout, num_captions=1).model_dump(mode="json")
     document["cascade"] = ["base"]
     for key in ("unets", "sampling"):
         del document[key]["super"]
