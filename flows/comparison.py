@@ -23,7 +23,6 @@ _LEGEND_PX, _TITLE_PX = 18, 22
 _STYLE = (
     "text{font:12px sans-serif;fill:#333}.grid{stroke:#ddd;fill:none}.axis{stroke:#333;fill:none}"
     "[class^=line]{fill:none;stroke-width:2}"
-    + "".join(f".line-{index}{{stroke:{color}}}.name-{index}{{fill:{color}}}" for index, color in enumerate(COLORS))
 )
 
 
@@ -82,10 +81,11 @@ def figure(rows: Sequence[Row]) -> str | None:
     losses = [name for name in _metric_names(rows) if name.endswith(".loss")]
     if axis is None or not losses:
         return None
+    lines_of = {name: _lines(rows, axis, name) for name in losses}
+    num_lines = max(map(len, lines_of.values()))
+    panel_px = HEIGHT_PX + _TITLE_PX + _LEGEND_PX * num_lines
     panels: list[str] = []
-    for number, name in enumerate(losses):
-        lines = _lines(rows, axis, name)
-        top = number * (HEIGHT_PX + _TITLE_PX + _LEGEND_PX * len(lines))
+    for number, (name, lines) in enumerate(lines_of.items()):
         inner = draw_lines(lines).replace("<svg ", f'<svg y="{_TITLE_PX}" width="{WIDTH_PX}" height="{HEIGHT_PX}" ', 1)
         title = f'<text x="8" y="15">{escape(name)} over {escape(axis)}</text>'
         legend = [
@@ -93,15 +93,16 @@ def figure(rows: Sequence[Row]) -> str | None:
             f"{escape(line.label)}</text>"
             for index, line in enumerate(lines)
         ]
-        panels.append(f'<g transform="translate(0 {top})">{title}{inner}{"".join(legend)}</g>')
-    height = len(losses) * (HEIGHT_PX + _TITLE_PX + _LEGEND_PX * len(_lines(rows, axis, losses[0])))
+        panels.append(f'<g transform="translate(0 {number * panel_px})">{title}{inner}{"".join(legend)}</g>')
+    height = len(losses) * panel_px
     size = f'viewBox="0 0 {WIDTH_PX} {height}" width="{WIDTH_PX}" height="{height}"'
     ground = f'<rect width="{WIDTH_PX}" height="{height}" fill="white"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>{ground}{"".join(panels)}</svg>\n'
+    style = _STYLE + "".join(_line_style(index) for index in range(num_lines))
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{ground}{"".join(panels)}</svg>\n'
 
 
 def _axis(rows: Sequence[Row]) -> str | None:
-    numeric = [key for key, value in rows[0].values.items() if isinstance(value, int | float)]
+    numeric = [key for key in rows[0].values if all(_is_number(row.values[key]) for row in rows)]
     lengths = [key for key in numeric if key.rpartition(".")[2] in LENGTHS]
     return next(iter(lengths + numeric), None)
 
@@ -114,6 +115,13 @@ def _lines(rows: Sequence[Row], axis: str, metric: str) -> list[Line]:
             points.setdefault(label, []).append((float(str(row.values[axis])), row.metrics[metric]))
     sorted_points = {label: sorted(line) for label, line in points.items()}
     return [Line(label, *(tuple(part) for part in zip(*line, strict=True))) for label, line in sorted_points.items()]
+
+
+def _line_style(index: int) -> str:
+    """Returns a colour of a line and its name; when the colours begin again, lines are dashed."""
+    color, turn = COLORS[index % len(COLORS)], index // len(COLORS)
+    dashes = f";stroke-dasharray:{2 + 4 * turn} 3" if turn else ""
+    return f".line-{index}{{stroke:{color}{dashes}}}.name-{index}{{fill:{color}}}"
 
 
 def _metric_names(rows: Sequence[Row]) -> list[str]:
@@ -129,6 +137,10 @@ def _cell(value: float | None, best: float) -> str:
     if value is None:
         return ""
     return f"**{value:.4g}**" if value == best else f"{value:.4g}"
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: JsonValue) -> str:

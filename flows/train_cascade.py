@@ -7,8 +7,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.afterwards import promote_cascade, push_results
+from flows.gate import promote_cascade
 from flows.plan import Outcome, plan
+from flows.push import push_results
 from flows.summary import show_summary
 from flows.walk import walk
 from flows.workplace import Choice, workplace
