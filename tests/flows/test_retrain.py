@@ -1,4 +1,4 @@
-"""The retraining of a project whose stages only act, once through all that can happen; and for real, which takes minutes."""
+"""The retraining of a project whose stages only act, through all that can happen; and for real, which takes minutes."""
 
 import json
 import os
