@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 TORTURED := $(addprefix tests/sources/test_, http_faults.py image_corpus.py caption_corpus.py remote_killed.py remote_order.py politeness.py) \
-	$(addprefix tests/flows/test_, orchestrate_killed.py orchestrate_repro.py retrain_scheduled.py retrain.py::test_a_real_cascade_on_a_growing_folder)
+	$(addprefix tests/flows/test_, orchestrate_killed.py orchestrate_cancelled.py orchestrate_pipeline.py)
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

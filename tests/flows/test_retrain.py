@@ -1,4 +1,4 @@
-"""The retraining of a project whose stages only act, through all that can happen; and for real, which takes minutes."""
+"""The retraining of a project whose stages only act, once through all that can happen."""
 
 import json
 import os
@@ -18,8 +18,6 @@ from minimagen.evaluation.gate import Decision, GuardResult
 from minimagen.stages.promote import RECORD, Verdict
 from minimagen.tracking.registry import Registry
 from tests.flows.acted_project import make_acted_project, rows, supply
-from tests.flows.growing_project import add_pictures, make_project
-from tests.torture import whole_only
 
 ALIASES = ("champion", "previous", "challenger")
 
@@ -133,23 +131,3 @@ def test_page_of_a_verdict_shows_every_number() -> None:
         "|---|---|---|---|---|",
         "| unets.super.psnr | 24 |  | 23.5 | False |",
     ]
-
-
-@whole_only
-@pytest.mark.usefixtures("prefect_server")
-@pytest.mark.timeout(1800)
-def test_a_real_cascade_on_a_growing_folder(tmp_path: Path) -> None:
-    trial = Trial(make_project(tmp_path / "project", num_steps=300))
-    folder = trial.root / "my_pictures"
-
-    add_pictures(folder, range(80))
-    trial.retrain("first")
-    add_pictures(folder, range(80, 320))
-    trial.retrain("three times as many")
-    trial.retrain("none new")
-    add_pictures(folder, range(5000, 5240), are_captions_shuffled=True)
-    trial.retrain("lying captions")
-
-    assert [one.outcome for one in trial.results] == ["promoted", "promoted", "no new data", "rejected"]
-    assert trial.aliases[-1] == {"champion": 2, "previous": 1, "challenger": 3}
-    assert any(reason.startswith("unets.base.denoising worsened") for reason in trial.results[-1].reasons)
