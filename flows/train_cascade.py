@@ -7,7 +7,6 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.gate import promote_cascade
 from flows.plan import Outcome, plan
 from flows.push import push_results
 from flows.summary import show_summary
@@ -45,6 +44,8 @@ def train_cascade(
     outcomes = walk(plan(root), root, is_forced=force)
     show_summary(root, outcomes)
     if promote:
+        from flows.gate import promote_cascade  # brings torch, which takes seconds
+
         promote_cascade(root)
     if push:
         push_results(root)
