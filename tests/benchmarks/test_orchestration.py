@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.orchestration import (
-    DEMO_STAGES_S,
     NUM_DEMO_STAGES,
     NUM_LINKS,
     Costs,
