@@ -6,6 +6,8 @@ Runs nothing and measures nothing.
 from collections.abc import Sequence
 from html import escape
 
+from pydantic import JsonValue
+
 from flows.comparison import Row, metric_names, title_of, value_text
 from minimagen.evaluation.curves import HEIGHT_PX, WIDTH_PX, Line, draw_lines
 
@@ -15,7 +17,6 @@ _LEGEND_PX, _TITLE_PX = 18, 22
 _STYLE = (
     "text{font:12px sans-serif;fill:#333}.grid{stroke:#ddd;fill:none}.axis{stroke:#333;fill:none}"
     "[class^=line]{fill:none;stroke-width:2}"
-    + "".join(f".line-{index}{{stroke:{color}}}.name-{index}{{fill:{color}}}" for index, color in enumerate(COLORS))
 )
 
 
@@ -41,7 +42,7 @@ def training_curves(rows: Sequence[Row]) -> str | None:
 
 def _panels(panels: dict[str, list[Line]]) -> str:
     drawn: list[str] = []
-    top = 0
+    num_lines, top = max(map(len, panels.values())), 0
     for name, lines in panels.items():
         inner = draw_lines(lines).replace("<svg ", f'<svg y="{_TITLE_PX}" width="{WIDTH_PX}" height="{HEIGHT_PX}" ', 1)
         title = f'<text x="8" y="15">{escape(name)}</text>'
@@ -54,11 +55,12 @@ def _panels(panels: dict[str, list[Line]]) -> str:
         top += HEIGHT_PX + _TITLE_PX + _LEGEND_PX * len(lines)
     size = f'viewBox="0 0 {WIDTH_PX} {top}" width="{WIDTH_PX}" height="{top}"'
     ground = f'<rect width="{WIDTH_PX}" height="{top}" fill="white"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>{ground}{"".join(drawn)}</svg>\n'
+    style = _STYLE + "".join(map(_line_style, range(num_lines)))
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{ground}{"".join(drawn)}</svg>\n'
 
 
 def _axis(rows: Sequence[Row]) -> str | None:
-    numeric = [key for key, value in rows[0].values.items() if isinstance(value, int | float)]
+    numeric = [key for key in rows[0].values if all(_is_number(row.values[key]) for row in rows)]
     lengths = [key for key in numeric if key.rpartition(".")[2] in LENGTHS]
     return next(iter(lengths + numeric), None)
 
@@ -71,3 +73,14 @@ def _lines(rows: Sequence[Row], axis: str, metric: str) -> list[Line]:
             points.setdefault(label, []).append((float(str(row.values[axis])), row.metrics[metric]))
     sorted_points = {label: sorted(line) for label, line in points.items()}
     return [Line(label, *(tuple(part) for part in zip(*line, strict=True))) for label, line in sorted_points.items()]
+
+
+def _line_style(index: int) -> str:
+    """Returns a colour of a line and its name; when the colours begin again, lines are dashed."""
+    color, turn = COLORS[index % len(COLORS)], index // len(COLORS)
+    dashes = f";stroke-dasharray:{2 + 4 * turn} 3" if turn else ""
+    return f".line-{index}{{stroke:{color}{dashes}}}.name-{index}{{fill:{color}}}"
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

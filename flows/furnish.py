@@ -4,11 +4,12 @@ Run by `flows.orchestrate` as `python -m flows.furnish` once the server answers;
 """
 
 import os
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
@@ -16,13 +17,14 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from flows.local_server import WORK_POOL
 from flows.plan import ACCELERATOR
 
-WORK_POOL = "local"
 DEAD_RUNS = "runs whose process has died"
+UNHEARD_CANCELLATIONS = "cancelled runs whose process has died"
 SILENCE = timedelta(seconds=90)
 """Three heartbeats; a run that is silent for so long is dead, and its slot is free for the next."""
-_ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+_ENDS = frozenset(f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Cancelled", "Crashed"))
 
 
 def furnish(num_accelerators: int) -> None:
@@ -36,40 +38,44 @@ def furnish(num_accelerators: int) -> None:
             client.create_global_concurrency_limit(
                 GlobalConcurrencyLimitCreate(name=ACCELERATOR, limit=num_accelerators)
             )
-        _watch_for_dead_runs(client)
+        for automation in automations():
+            if not client.read_automations_by_name(automation.name):
+                client.create_automation(automation)
 
 
-def count_accelerators() -> int:
+def count_accelerators(devices: Path = Path("/dev")) -> int:
     """Returns the number of NVIDIA cards that may be used; 1 where there is none, for the processor."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = chosen.split(",") if chosen else list(Path("/dev").glob("nvidia[0-9]*"))
-    return max(1, len(cards))
+    if chosen is None:
+        return max(1, len(list(devices.glob("nvidia[0-9]*"))))
+    return max(1, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
 
 
-def _watch_for_dead_runs(client: SyncPrefectClient) -> None:
-    if not client.read_automations_by_name(DEAD_RUNS):
-        client.create_automation(dead_runs_automation())
+def automations() -> tuple[AutomationCore, AutomationCore]:
+    """Returns the rules by which a run that is no longer heard of counts as crashed, or cancelled if it should be.
 
-
-def dead_runs_automation() -> AutomationCore:
-    """Returns the rule by which a run that is no longer heard of counts as crashed."""
+    There have to be two: from Cancelling a run can come to no other end than Cancelled.
+    """
     heartbeat = "prefect.flow-run.heartbeat"
+    died = _automation(DEAD_RUNS, heartbeat, {heartbeat, *_ENDS}, "Crashed", StateType.CRASHED)
+    unheard = _automation(UNHEARD_CANCELLATIONS, "prefect.flow-run.Cancelling", _ENDS, "Cancelled", StateType.CANCELLED)
+    return died, unheard
+
+
+def _automation(name: str, after: str, expect: AbstractSet[str], end: str, end_type: StateType) -> AutomationCore:
+    message = "Its process gave no sign of life."
     return AutomationCore(
-        name=DEAD_RUNS,
+        name=name,
         trigger=EventTrigger(
-            after={heartbeat},
-            expect={heartbeat, *(f"prefect.flow-run.{end}" for end in _ENDS)},
+            after={after},
+            expect=set(expect),
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
             within=SILENCE,
         ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed", state=StateType.CRASHED, message="Its process gave no sign of life.", force=False
-            )
-        ],
+        actions=[ChangeFlowRunState(name=end, state=end_type, message=message, force=False)],
     )
 
 

@@ -15,6 +15,7 @@ from minimagen.errors import UserError
 from minimagen.files import write_private
 
 HOST = "127.0.0.1"
+WORK_POOL = "local"
 FOLDER = Path("runs/prefect")
 AUTH_FILE = FOLDER / "auth"
 """The string `user:password`; Prefect's page asks for it once."""
@@ -56,6 +57,8 @@ class LocalServer:
             "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # A server that is started again still knows who holds a slot; a run that outlived it would be ended.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "DO_NOT_TRACK": "true",
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_PLUGINS_ENABLED": "false",  # ours is for what a user types

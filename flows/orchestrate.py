@@ -14,14 +14,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import psutil
 import typer
 
-from flows.local_server import AUTH_FILE, EXPORTS_FILE, FOLDER, HOST, LocalServer, announce, open_server, withdraw
+from flows.local_server import (
+    AUTH_FILE,
+    EXPORTS_FILE,
+    FOLDER,
+    HOST,
+    WORK_POOL,
+    LocalServer,
+    announce,
+    open_server,
+    withdraw,
+)
 from flows.supervise import (
     Service,
     ServiceFailed,
@@ -34,7 +44,6 @@ from minimagen.errors import BUSY_CODE, USER_ERROR_CODE, BusyError, UserError
 from minimagen.stages.run_lock import run_lock
 
 DEFAULT_PORT = 4200
-WORK_POOL = "local"
 PREFECT = [sys.executable, "-m", "prefect"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SERVER_READY_S = 180.0
@@ -130,7 +139,13 @@ def _watch(server: LocalServer, services: tuple[Service, Service], say: Callable
                 service.end(signal.SIGTERM, 0.0)
                 service.start()
                 if service.name == "server":
-                    service.wait_until(lambda: _answers(server, "/admin/version"), _SERVER_READY_S)
+                    _wait_until_it_answers_or_dies(service, server)
+
+
+def _wait_until_it_answers_or_dies(serving: Service, server: LocalServer) -> None:
+    """A worker that is started again before the server answers would die again."""
+    with suppress(ServiceFailed):
+        serving.wait_until(lambda: _answers(server, "/admin/version"), _SERVER_READY_S)
 
 
 def _stop(serving: Service, working: Service) -> None:
@@ -209,7 +224,8 @@ def main() -> None:
         orchestrate(Path().resolve(), port, typer.echo)
     except (UserError, BusyError, ServiceFailed) as error:
         typer.echo(str(error), err=True)
-        sys.exit({UserError: USER_ERROR_CODE, ServiceFailed: 1}.get(type(error), BUSY_CODE))
+        codes = {UserError: USER_ERROR_CODE, BusyError: BUSY_CODE, ServiceFailed: 1}
+        sys.exit(next(code for kind, code in codes.items() if isinstance(error, kind)))
 
 
 if __name__ == "__main__":

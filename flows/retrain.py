@@ -4,7 +4,6 @@ Works in a Git worktree of its own. What it decides is recorded: in the registry
 params.yaml, and in DVC's remote. Has no list of stages: dvc.yaml draws the graph.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +11,16 @@ from typing import Literal
 
 from dvc.repo import Repo
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 
-from flows.afterwards import push_results
+from flows.gate import promote_cascade
 from flows.plan import Step, address_of, plan
+from flows.push import push_results
 from flows.record import bring_back, record
 from flows.walk import walk
 from flows.workplace import Choice, chosen_params
 from flows.worktree import worktree
 from minimagen.evaluation.gate import Rule
-from minimagen.stages.promote import CURATED, Verdict, find_settled, judge, settle
+from minimagen.stages.promote import CURATED, Verdict, find_settled, settle
 
 NAME = "retrain"
 
@@ -64,7 +63,7 @@ def retrain(
         if known is not None:
             return say(Retrained("no new data", known, (f"version {known} was trained on these very rows",), None))
         walk(plan(project), project)
-        verdict = promote(project, Rule() if min_gain is None else Rule(min_gain=min_gain), needs_record=True)
+        verdict = promote_cascade(project, Rule() if min_gain is None else Rule(min_gain=min_gain), needs_record=True)
         tag = keep(checkout, project, verdict)
         if push:
             push_results(project)
@@ -97,38 +96,10 @@ def keep(checkout: Path, project: Path, verdict: Verdict) -> str:
     return record(checkout, project, verdict)
 
 
-@task(name="gate")
-def promote(project: Path, rule: Rule | None = None, *, needs_record: bool = False) -> Verdict:
-    """Lets the gate compare a project's cascade with the champion, and promotes it if it is better."""
-    verdict = judge(project, rule, needs_record=needs_record)
-    get_run_logger().info("version %s is %s: %s", verdict.version, verdict.word, "; ".join(verdict.decision.reasons))
-    create_markdown_artifact(page(verdict), key="gate", description="What the gate decided, and why")
-    return verdict
-
-
 def say(result: Retrained) -> Retrained:
     """Tells the run's log what it came to, and returns it."""
     get_run_logger().info("%s: %s", result.outcome, "; ".join(result.reasons))
     return result
-
-
-def page(verdict: Verdict) -> str:
-    """Returns a verdict as a page."""
-    decision = verdict.decision
-    before = "none" if verdict.compared_with is None else f"version {verdict.compared_with}"
-    lines = [f"# Version {verdict.version} is {verdict.word}", "", f"The champion was {before}.", ""]
-    lines += [f"- {reason}" for reason in decision.reasons]
-    if decision.guards:
-        lines += ["", "| guarded | champion | candidate | limit | held |", "|---|---|---|---|---|"]
-        lines += [_row(one.name, one.champion, one.candidate, one.limit, one.is_held) for one in decision.guards]
-    return "\n".join(lines) + "\n"
-
-
-def _row(name: str, *cells: float | bool | None) -> str:
-    shown: Sequence[str] = [
-        "" if cell is None else str(cell) if isinstance(cell, bool) else f"{cell:.4g}" for cell in cells
-    ]
-    return f"| {name} | {' | '.join(shown)} |"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Knows no order and no stage's name.
 """
 
 import contextvars
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from prefect.states import Completed
 from flows.plan import ACCELERATOR
 from flows.progress import StageProgress
 from flows.reproduce import StageFailed, reproduce
+from flows.worktree import search_path
 
 FLOW_RUN = "MINIMAGEN_FLOW_RUN_ID"
 """The variable that tells a stage which run of a flow it is part of; its MLflow run is tagged with it."""
@@ -86,8 +86,7 @@ def _slot(needs_accelerator: bool) -> AbstractContextManager[None]:
 def _environment(root: Path, device: str | None) -> Mapping[str, str]:
     environment = {FLOW_RUN: str(flow_run.id or "")}
     if root.resolve() != Path().resolve():
-        # The package of another worktree, instead of the one that is installed from this checkout.
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+        environment |= search_path(root)
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = device
     return environment

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.afterwards import promote_cascade, push_results
 from flows.plan import Outcome, plan
+from flows.push import push_results
 from flows.summary import show_summary
 from flows.walk import walk
 from flows.workplace import Choice, workplace
@@ -44,6 +44,8 @@ def train_cascade(
     outcomes = walk(plan(root), root, is_forced=force)
     show_summary(root, outcomes)
     if promote:
+        from flows.gate import promote_cascade  # brings torch, which takes seconds
+
         promote_cascade(root)
     if push:
         push_results(root)

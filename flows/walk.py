@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 
+from flows.cancellation import cancellation_ends_run
 from flows.plan import ACCELERATOR, Outcome, Step, Walk
 from flows.reproduce import ignore_signals, signals_raise, stop_stages
 from flows.stages import pass_by, run_stage
@@ -30,7 +31,7 @@ def walk(steps: Sequence[Step], root: Path, *, is_forced: bool = False) -> dict[
     """
     way = Walk(steps, is_forced=is_forced)
     num_together = num_accelerators()
-    with signals_raise():
+    with signals_raise(), cancellation_ends_run():
         if num_together == 1:
             _walk_alone(way, root, is_forced=is_forced)
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from flows.worktree import git, link_sources, share
+from flows.worktree import git, link_sources, share, share_config
 from minimagen.config import Params, validate_params
 from minimagen.errors import UserError
 from minimagen.experiments import PARAMS_FILE, load_experiment
@@ -49,6 +49,7 @@ def workplace(checkout: Path, choice: Choice) -> Path:
     folder = checkout / PLACE / _name(choice, params)
     if not (folder / inside / PARAMS_FILE).exists():
         _make(checkout, folder, inside)
+    share_config(checkout, folder / inside)
     commit = git(checkout, "rev-parse", "HEAD")
     if git(folder, "rev-parse", "HEAD") != commit:
         git(folder, "checkout", "--quiet", "--force", "--detach", commit)

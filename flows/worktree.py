@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dvc.config import merge
 from dvc.repo import Repo
 
 from minimagen.config import Params, load_params
@@ -59,16 +60,22 @@ def share(checkout: Path, project: Path) -> None:
     (project / DATABASE).symlink_to(checkout / DATABASE)  # SQLite follows it, even where there is no database yet.
     if (checkout / SECRETS).exists():
         (project / SECRETS).symlink_to(checkout / SECRETS)
-    if (checkout / LOCAL_CONFIG).exists():
-        shutil.copyfile(checkout / LOCAL_CONFIG, project / LOCAL_CONFIG)
-    with Repo(str(checkout)) as repo:
-        cache = Path(repo.cache.local.path).parents[1]  # above files/md5
-        urls = {name: remote["url"] for name, remote in repo.config["remote"].items()}
-    with Repo(str(project)) as repo, repo.config.edit("local") as config:
+    share_config(checkout, project)
+
+
+def share_config(checkout: Path, project: Path) -> None:
+    """Lets a worktree use the cache and the remotes that the checkout has now, committed or not.
+
+    What comes of it may hold secrets, and only its owner can read it.
+    """
+    path = project / LOCAL_CONFIG
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    with Repo(str(checkout)) as theirs, Repo(str(project)) as ours, ours.config.edit("local") as config:
         assert isinstance(config, dict)
-        config["cache"]["dir"] = str(cache)
-        for name, url in urls.items():
-            config["remote"].setdefault(name, {})["url"] = url
+        for level in theirs.config.REPO_LEVELS:
+            merge(config, theirs.config.load_one(level))
+        config["cache"]["dir"] = str(Path(theirs.cache.local.path).parents[1])  # above files/md5
 
 
 def link_sources(checkout: Path, project: Path, params: Params) -> None:
@@ -77,7 +84,8 @@ def link_sources(checkout: Path, project: Path, params: Params) -> None:
         theirs, ours = checkout / path, project / path
         if not path.is_absolute() and theirs.exists() and not ours.exists():
             ours.parent.mkdir(parents=True, exist_ok=True)
-            ours.symlink_to(theirs.resolve())
+            ours.unlink(missing_ok=True)  # a link to what is gone
+            ours.symlink_to(theirs)
 
 
 def search_path(project: Path) -> Mapping[str, str]:

@@ -5,7 +5,12 @@ What a test does often, such as killing, it does so many times more often.
 
 import os
 
+import pytest
+
 TORTURE = int(os.environ.get("MINIMAGEN_TORTURE", "0"))
+
+whole_only = pytest.mark.skipif(TORTURE == 0, reason="too long for make test; make torture-ci runs it")
+"""Marks what has no slice."""
 
 
 def num_times(quick: int, whole: int) -> int:

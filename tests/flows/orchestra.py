@@ -15,11 +15,14 @@ import urllib.error
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 
 import psutil
+from prefect.events.schemas.automations import EventTrigger
 
+from flows.furnish import automations
 from flows.local_server import LocalServer, open_server
 from tests.stages.tiny_project import CHECKOUT, write_tiny_data
 
@@ -90,11 +93,44 @@ class Orchestra:
     process: psutil.Popen
     server: LocalServer
 
-    def trigger(self, **parameters: object) -> str:
-        """Asks for a run of train-cascade and returns its id."""
-        deployment = json.loads(self._ask("/deployments/name/train-cascade/train-cascade"))["id"]
+    def trigger(self, name: str = "train-cascade", /, **parameters: object) -> str:
+        """Asks for a run of a deployment and returns its id."""
         question = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return json.loads(self._ask(f"/deployments/{deployment}/create_flow_run", question))["id"]
+        return json.loads(self._ask(f"/deployments/{self._deployment(name)}/create_flow_run", question))["id"]
+
+    def schedule(self, name: str, start: datetime, **parameters: object) -> None:
+        """Lets a deployment run at a time, and every day from then on."""
+        each = {"interval": 86_400, "anchor_date": start.isoformat()}
+        question = [{"schedule": each, "active": True, "parameters": parameters}]
+        self._ask(f"/deployments/{self._deployment(name)}/schedules", question)
+
+    def runs(self, name: str) -> list[str]:
+        """Returns the runs of a deployment that were due, oldest first."""
+        question = {
+            "flow_runs": {"deployment_id": {"any_": [self._deployment(name)]}},
+            "sort": "EXPECTED_START_TIME_ASC",
+        }
+        now = datetime.now(UTC).isoformat()
+        found = json.loads(self._ask("/flow_runs/filter", question))
+        return [each["id"] for each in found if each["expected_start_time"] < now]
+
+    def holds_its_slot(self, run: str) -> bool:
+        """Returns whether the server still knows the lease by which a run keeps others of its deployment away."""
+        lease = json.loads(self._ask(f"/flow_runs/{run}"))["state"]["state_details"]["deployment_concurrency_lease_id"]
+        try:
+            self._ask(f"/v2/concurrency_limits/leases/{lease}/renew", {"lease_duration": 300})
+        except urllib.error.HTTPError:
+            return False
+        return True
+
+    def watch_closely(self, silence: timedelta) -> None:
+        """Lets runs that are silent for so long count as dead as well; one heart beats every thirty seconds."""
+        for automation in automations():
+            trigger = automation.trigger
+            assert isinstance(trigger, EventTrigger)
+            trigger.within = silence
+            question = automation.model_dump(mode="json", exclude_unset=True)
+            self._ask("/automations/", question | {"name": f"{automation.name}, soon"})
 
     def cancel(self, run: str) -> None:
         """Does what `prefect flow-run cancel` does."""
@@ -132,6 +168,9 @@ class Orchestra:
         """Returns the processes that train."""
         return [each for each in self.descendants() if is_python(each, "tests.stages.trainer")]
 
+    def _deployment(self, name: str) -> str:
+        return json.loads(self._ask(f"/deployments/name/{name}/{name}"))["id"]
+
     def _ask(self, path: str, question: object = None) -> bytes:
         """Asks as Prefect's clients do: again where the server is too busy, or is just being started again."""
         deadline = time.monotonic() + _PATIENCE_S
@@ -168,6 +207,11 @@ class Orchestra:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
         return psutil.wait_procs(family, timeout=1)[1]
+
+    def service(self, name: str) -> psutil.Process:
+        """Returns the process of the server or the worker."""
+        (found,) = [each for each in self.process.children() if f"{name} start" in " ".join(each.cmdline())]
+        return found
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import re
 from xml.etree import ElementTree
 
 from flows.comparison import Row
@@ -14,6 +15,27 @@ def test_figure_has_a_line_for_each_network_size_over_the_length_of_training() -
     assert texts[0] == "unets.base.loss over num_steps"
     assert texts[-2:] == ["dim 16, dim_mults [1, 2]", "dim 8, dim_mults [1, 2]"]
     assert drawn.count('<path class="line-') == 2
+
+
+def test_each_of_many_lines_can_be_seen_and_told_apart() -> None:
+    rows = [
+        Row(f"c{number}", {"cond_dim": str(number), "num_steps": 10}, {"unets.base.loss": 1.0}, "0")
+        for number in range(19)
+    ]
+    drawn = figure(rows)
+    assert drawn is not None
+    styles = re.findall(r"\.line-(\d+)\{(stroke:[^}]+)\}", drawn)
+    assert [int(number) for number, _ in styles] == list(range(19))
+    assert len({style for _, style in styles}) == 19
+
+
+def test_only_what_is_a_number_in_every_arm_is_drawn_over() -> None:
+    def rows(*values: bool | int | None) -> list[Row]:
+        return [Row(str(value), {"final_skip": value}, {"unets.base.loss": 1.0}, "0") for value in values]
+
+    assert figure(rows(True, False)) is None
+    assert figure(rows(100, None)) is None
+    assert figure(rows(100, 200)) is not None
 
 
 def test_without_a_number_to_draw_over_there_is_no_figure() -> None:

@@ -1,11 +1,13 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.events.schemas.automations import EventTrigger
 
-from flows.furnish import DEAD_RUNS, WORK_POOL, count_accelerators, dead_runs_automation, furnish
+from flows.furnish import automations, count_accelerators, furnish
+from flows.local_server import WORK_POOL
 from flows.plan import ACCELERATOR
 
 
@@ -17,20 +19,30 @@ def test_furnishing_again_leaves_what_a_user_has_changed() -> None:
             client.update_global_concurrency_limit(ACCELERATOR, GlobalConcurrencyLimitUpdate(limit=3))
             furnish(1)
             assert client.read_global_concurrency_limit_by_name(ACCELERATOR).limit == 3
-            assert len(client.read_automations_by_name(DEAD_RUNS)) == 1
+            for automation in automations():
+                assert len(client.read_automations_by_name(automation.name)) == 1
             assert client.read_work_pool(WORK_POOL).type == "process"
         finally:
             client.delete_global_concurrency_limit_by_name(ACCELERATOR)
 
 
 def test_a_run_counts_as_dead_after_some_missed_heartbeats() -> None:
-    trigger = dead_runs_automation().trigger
-    assert isinstance(trigger, EventTrigger)
-    assert trigger.within >= timedelta(seconds=90)  # three of the thirty seconds between heartbeats
-    assert trigger.after < trigger.expect
+    for automation in automations():
+        trigger = automation.trigger
+        assert isinstance(trigger, EventTrigger)
+        assert trigger.within >= timedelta(seconds=90)  # three of the thirty seconds between heartbeats
+        assert trigger.expect >= {f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Cancelled", "Crashed")}
 
 
-@pytest.mark.parametrize(("chosen", "num"), [("0", 1), ("2,3", 2), ("GPU-a,GPU-b,GPU-c", 3)])
-def test_accelerators_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch, chosen: str, num: int) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    assert count_accelerators() == num
+@pytest.mark.parametrize(
+    ("chosen", "num"), [("0", 1), ("2,3", 2), ("GPU-a,GPU-b,GPU-c", 3), ("", 1), ("-1", 1), (None, 4)]
+)
+def test_accelerators_are_those_that_may_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, num: int
+) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidia-uvm", "nvidiactl"):
+        (tmp_path / name).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert count_accelerators(tmp_path) == num

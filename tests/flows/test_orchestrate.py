@@ -1,5 +1,7 @@
 """One real server, worker and deployment for all of it; what needs no server is tested without."""
 
+import json
+import os
 import re
 import socket
 import stat
@@ -25,6 +27,8 @@ from tests.stages.tiny_project import CHECKOUT, outs_of, run_folder, tiny_params
 NUM_STEPS, STOPPED_AT = 60, 30
 GONE_WITHIN_S = 15.0
 """Within so many seconds of a cancellation no process of the run is left."""
+
+SET_FOLDER = "prefect.deployments.steps.set_working_directory"
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,22 @@ def test_a_second_one_is_refused_and_names_the_first(playing: Orchestra) -> None
     )
     assert result.returncode == 75
     assert f"held by process {playing.process.pid}" in result.stderr
+
+
+def test_deploying_by_hand_needs_no_variable_but_the_servers(playing: Orchestra) -> None:
+    nothing_else = {"HOME": str(playing.root), "PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+    result = subprocess.run(
+        [PREFECT, "--no-prompt", "deploy", "--all"],
+        cwd=playing.root,
+        env=nothing_else | playing.server.client_settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in ("train-cascade", "retrain", "compare-experiments"):
+        deployed = json.loads(playing.server.ask(f"/deployments/name/{name}/{name}"))
+        assert deployed["pull_steps"] == [{SET_FOLDER: {"directory": str(playing.root)}}]
 
 
 def test_cancelled_it_saves_and_the_next_run_goes_on_to_the_same_bytes(

@@ -1,5 +1,6 @@
-"""The retraining of a project whose stages only act, once through all that can happen; and for real, which is slow."""
+"""The retraining of a project whose stages only act, once through all that can happen."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.retrain import Retrained, page, retrain, steps_to_rows
+from flows.gate import page
+from flows.record import bring_back
+from flows.retrain import Retrained, retrain, steps_to_rows
+from flows.worktree import worktree
 from minimagen.evaluation.gate import Decision, GuardResult
 from minimagen.stages.promote import RECORD, Verdict
 from minimagen.tracking.registry import Registry
 from tests.canary import CANARY, places_of
 from tests.flows.acted_project import make_acted_project, rows, supply
-from tests.flows.growing_project import add_pictures, make_project
 
 ALIASES = ("champion", "previous", "challenger")
 
@@ -116,6 +119,12 @@ def test_data_and_models_of_a_commit_come_back_from_the_remote_alone(trial: Tria
         assert (clone / "data" / name).read_bytes() == (tmp_path / "version 2" / name).read_bytes()
 
 
+def test_the_next_retraining_starts_with_what_was_fetched_before(trial: Trial) -> None:
+    with worktree(trial.root, "next") as project:
+        bring_back(trial.root, project)
+        assert json.loads((project / "data/raw/rows.json").read_text()) == rows(50)
+
+
 def test_plan_up_to_the_rows_leaves_training_out(trial: Trial) -> None:
     assert [step.stage for step in steps_to_rows(trial.root)] == ["ingest", "curate"]
 
@@ -135,23 +144,3 @@ def test_page_of_a_verdict_shows_every_number() -> None:
         "|---|---|---|---|---|",
         "| unets.super.psnr | 24 |  | 23.5 | False |",
     ]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("prefect_server")
-@pytest.mark.timeout(1800)
-def test_a_real_cascade_on_a_growing_folder(tmp_path: Path) -> None:
-    trial = Trial(make_project(tmp_path / "project", num_steps=300))
-    folder = trial.root / "my_pictures"
-
-    add_pictures(folder, range(80))
-    trial.retrain("first")
-    add_pictures(folder, range(80, 320))
-    trial.retrain("three times as many")
-    trial.retrain("none new")
-    add_pictures(folder, range(5000, 5240), are_captions_shuffled=True)
-    trial.retrain("lying captions")
-
-    assert [one.outcome for one in trial.results] == ["promoted", "promoted", "no new data", "rejected"]
-    assert trial.aliases[-1] == {"champion": 2, "previous": 1, "challenger": 3}
-    assert any(reason.startswith("unets.base.denoising worsened") for reason in trial.results[-1].reasons)

@@ -128,6 +128,12 @@ def test_progress_of_a_stage_is_an_artifact(project: Path, monkeypatch: pytest.M
     assert found["progress"].description == "count: 3 of 4. counting: 1.0 sheep/s  0:00:01 left"
 
 
+def test_a_run_does_not_wait_for_what_its_stages_import(checkout: Path) -> None:
+    code = "import sys, flows.train_cascade; print(*sorted({'torch', 'mlflow', 'transformers'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True)
+    assert result.stdout == "\n"
+
+
 def test_an_unknown_experiment_is_refused_before_any_stage(project: Path, checkout: Path) -> None:
     (project / "experiments").symlink_to(checkout / "experiments")
     state = train_cascade(experiment="nothing", return_state=True)

@@ -93,6 +93,15 @@ def test_the_same_choice_finds_its_folder_again_at_the_commit_of_the_checkout(ch
     assert load_params(project / "params.yaml").ingest.snapshot == "later"
 
 
+def test_a_folder_that_is_found_again_has_the_remotes_of_now(checkout_of_its_own: Path) -> None:
+    root = checkout_of_its_own
+    workplace(root, Choice("demo"))
+    (root / ".dvc/config").write_text("[core]\n    remote = new\n['remote \"new\"']\n    url = ../new\n")
+    with Repo(str(workplace(root, Choice("demo")))) as repo:
+        assert repo.config["core"]["remote"] == "new"
+        assert repo.config["remote"]["new"]["url"] == str(root / "new")
+
+
 def test_an_unknown_source_is_named(checkout_of_its_own: Path) -> None:
     with pytest.raises(UserError, match=r"sources: 'films' is not listed in params.yaml; known: scenes"):
         workplace(checkout_of_its_own, Choice(sources=("films",)))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from flows.worktree import PLACE, git, worktree
-from minimagen.config import ConfigError
+from flows.worktree import PLACE, git, link_sources, worktree
+from minimagen.config import ConfigError, load_params
 from minimagen.errors import UserError
 from minimagen.stages.run_lock import AlreadyRunningError
 from tests.flows.growing_project import add_pictures, make_project
@@ -52,6 +52,37 @@ def test_runs_database_secrets_sources_cache_and_remote_are_the_checkouts(checko
         with Repo(str(project)) as ours, Repo(str(checkout)) as theirs:
             assert ours.cache.local.path == theirs.cache.local.path
             assert ours.config["remote"]["local"]["url"] == str(checkout / ".dvc-remote")
+
+
+def test_uncommitted_remotes_and_secrets_are_the_checkouts_and_its_owners_alone(checkout: Path) -> None:
+    text = (checkout / ".dvc/config").read_text().replace("remote = local", "remote = far")
+    far = "['remote \"far\"']\n    url = s3://bucket/here\n    endpointurl = http://127.0.0.1:1\n"
+    (checkout / ".dvc/config").write_text(text + far)
+    (checkout / ".dvc/config.local").write_text("['remote \"far\"']\n    secret_access_key = open sesame\n")
+    with worktree(checkout, "w") as project:
+        with Repo(str(project)) as repo:
+            assert repo.config["core"]["remote"] == "far"
+            wanted = {
+                "url": "s3://bucket/here",
+                "endpointurl": "http://127.0.0.1:1",
+                "secret_access_key": "open sesame",
+            }
+            assert wanted.items() <= repo.config["remote"]["far"].items()
+        assert (project / ".dvc/config.local").stat().st_mode & 0o077 == 0
+        assert "open sesame" not in (project / ".dvc/config").read_text()
+
+
+def test_a_source_that_was_moved_is_linked_anew(checkout: Path, tmp_path: Path) -> None:
+    with worktree(checkout, "w") as project:
+        params = load_params(project / "params.yaml")
+        (checkout / "my_pictures").rename(tmp_path / "elsewhere")
+        (checkout / "my_pictures").symlink_to(tmp_path / "elsewhere")
+        assert (project / "my_pictures").resolve() == tmp_path / "elsewhere"
+
+        (project / "my_pictures").unlink()
+        (project / "my_pictures").symlink_to(tmp_path / "gone")
+        link_sources(checkout, project, params)
+        assert (project / "my_pictures").resolve() == tmp_path / "elsewhere"
 
 
 def test_nothing_of_it_stays(checkout: Path) -> None:
