@@ -1,13 +1,28 @@
 """How hard the tests try: MINIMAGEN_TORTURE is 0 (a seeded slice, the default), 1 (every case), or more for longer.
 
-What a test does often, such as killing, it does so many times more often.
+What a test does often, such as killing, it does so many times more often; what came of it is told as a table, at the
+end of the run (fixture ``tell_table``).
 """
 
 import os
+from collections.abc import Callable, Sequence
 
 TORTURE = int(os.environ.get("MINIMAGEN_TORTURE", "0"))
+TABLE = "torture table"
+"""The property of a test's report that holds a table; pytest-xdist hands it from its workers to the one that prints."""
+
+TellTable = Callable[[str, Sequence[Sequence[object]]], None]
+"""Tells a table: its title, then its rows, the first of which is the head."""
 
 
 def num_times(quick: int, whole: int) -> int:
     """Returns how often to do what is done ``whole`` times in a whole run, and ``quick`` times in a slice of it."""
     return quick if TORTURE == 0 else whole * TORTURE
+
+
+def rendered(title: str, rows: Sequence[Sequence[object]]) -> str:
+    """Returns a table as lines of text, its columns as wide as they have to be."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([title, *(f"  {line}" for line in lines)])

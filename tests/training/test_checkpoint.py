@@ -13,6 +13,7 @@ from minimagen.sealed import SealError, write_sealed
 from minimagen.tensor_file import NotFiniteError
 from minimagen.training.checkpoint import CheckpointError, Resumed, load_newest, save_state, state_bytes, verify_state
 from minimagen.training.loop import TrainState, train
+from tests.training.saved import assert_same, everything
 from tests.training.small import CPU, SmallDraws, cpu_accelerator, small_config, small_network, small_state, small_task
 
 CONFIG = small_config(decay="constant")  # so that a step does not depend on how many follow
@@ -29,19 +30,6 @@ def save(folder: Path, state: TrainState, scaler: GradScaler | None = None) -> P
 
 def load(folder: Path, state: TrainState, scaler: GradScaler | None = None) -> Resumed | None:
     return load_newest(folder, state, scaler=scaler, device=CPU)
-
-
-def everything(state: TrainState) -> dict[str, torch.Tensor]:
-    found = {f"weight {name}": value for name, value in state.network.named_parameters()}
-    found |= {f"average {name}": value for name, value in state.ema.tensors.items()}
-    for name, parameter in state.network.named_parameters():
-        found |= {f"{moment} {name}": value for moment, value in state.optimizer.state[parameter].items()}
-    return {name: value.detach().clone() for name, value in found.items()}
-
-
-def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert not [name for name, value in left.items() if not torch.equal(value, right[name])]
 
 
 def flip_a_bit(path: Path) -> None:
