@@ -104,7 +104,10 @@ class _File(io.FileIO):
     """A file whose every write is one call of ``os.write``."""
 
     def write(self, content: "ReadableBuffer", /) -> int:
-        return os.write(self.fileno(), content)
+        try:
+            return os.write(self.fileno(), content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.name)) from error
 
 
 @contextmanager

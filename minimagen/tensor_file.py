@@ -1,4 +1,4 @@
-"""Tensors as the bytes of a safetensors file: always finite, and equal bytes for equal tensors.
+"""Tensors as the bytes of a safetensors file: always sound numbers, and equal bytes for equal tensors.
 
 Serialised in memory, so that a full disk is met by our own writer and told as what it is. Writes nothing.
 """
@@ -9,10 +9,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from minimagen.errors import UserError
+from minimagen.soundness import is_sound
 
 
 class NotFiniteError(UserError):
-    """A tensor holds NaN or infinity; the message names it."""
+    """A tensor holds NaN, infinity, or a number on its way there; the message names it."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], what: str) -> bytes:
@@ -22,9 +23,9 @@ def tensor_bytes(tensors: Mapping[str, Tensor], what: str) -> bytes:
         what: what they are, for the error ("weights of step 12").
 
     Raises:
-        NotFiniteError: a tensor holds NaN or infinity.
+        NotFiniteError: a tensor holds NaN, infinity, or a number on its way there (``soundness``).
     """
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+        if tensor.numel() and not is_sound(tensor.detach().abs().max().item()):
             raise NotFiniteError(f"{what}: {name} is not finite, nothing is written")
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

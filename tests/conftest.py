@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.guards import Guard
-from tests.torture import TABLE, TellTable, rendered
+from tests.torture import TABLE, TellTable, as_property, rendered
 
 CHECKOUT = Path(__file__).parents[1]
 CACHES = tempfile.TemporaryDirectory(prefix="minimagen-tests-")
@@ -52,15 +52,15 @@ def pytest_unconfigure() -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints the tables that tests told."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    tables = [text for report in reports for name, text in report.user_properties if name == TABLE]
-    for text in sorted(tables):
-        terminalreporter.write_line(f"\n{text}")
+    told = [str(text) for report in reports for name, text in report.user_properties if name == TABLE]
+    if told:
+        terminalreporter.write_line(rendered(told))
 
 
 @pytest.fixture
 def tell_table(record_property: Callable[[str, object], None]) -> TellTable:
     """Keeps a table for the end of the run."""
-    return lambda title, rows: record_property(TABLE, rendered(title, rows))
+    return lambda title, rows: record_property(TABLE, as_property(title, rows))
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,9 @@ What a test does often, such as killing, it does so many times more often; what 
 end of the run (fixture ``tell_table``).
 """
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 TORTURE = int(os.environ.get("MINIMAGEN_TORTURE", "0"))
 TABLE = "torture table"
@@ -20,9 +21,21 @@ def num_times(quick: int, whole: int) -> int:
     return quick if TORTURE == 0 else whole * TORTURE
 
 
-def rendered(title: str, rows: Sequence[Sequence[object]]) -> str:
-    """Returns a table as lines of text, its columns as wide as they have to be."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join([title, *(f"  {line}" for line in lines)])
+def rendered(told: Iterable[str]) -> str:
+    """Returns tables as text; those of one title and head are one, its rows in order."""
+    tables: dict[tuple[str, tuple[str, ...]], list[tuple[str, ...]]] = {}
+    for text in told:
+        title, head, *rows = json.loads(text)
+        tables.setdefault((title, tuple(head)), []).extend(tuple(row) for row in rows)
+    return "\n".join(_table(title, [head, *sorted(rows)]) for (title, head), rows in sorted(tables.items()))
+
+
+def as_property(title: str, rows: Sequence[Sequence[object]]) -> str:
+    """Returns a table as the text that a report carries."""
+    return json.dumps([title, *([str(cell) for cell in row] for row in rows)])
+
+
+def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(["", title, *(f"  {line}" for line in lines)])

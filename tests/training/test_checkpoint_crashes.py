@@ -12,7 +12,7 @@ import torch
 
 from minimagen.files import make_folder
 from minimagen.journal import Journal, read_journal
-from minimagen.training.checkpoint import load_newest, save_state
+from minimagen.training.checkpoint import Beside, load_newest, save_state
 from minimagen.training.loop import TrainState, train
 from tests.faulty_disk import Call, Handler, dying, intercepted, listed
 from tests.power_loss import Disk, Folder
@@ -20,6 +20,7 @@ from tests.torture import TellTable, num_times
 from tests.training.saved import assert_same, everything
 from tests.training.small import CPU, cpu_accelerator, small_config, small_state, small_task
 
+pytestmark = pytest.mark.timeout(3600)
 NUM_STEPS, SAVE_EVERY = 8, 2
 RUN = Path("runs/train/base")
 
@@ -45,7 +46,7 @@ def run_to_the_end(root: Path, saved: list[int]) -> None:
             journal.append("metric", report.step, {"loss": report.loss})
             if report.step % SAVE_EVERY == 0:
                 journal.sync()
-                save_state(root / RUN / "states", state, scaler=None, unreported_losses=(), device=CPU)
+                save_state(root / RUN / "states", state, scaler=None, beside=Beside(), device=CPU)
                 saved.append(report.step)
 
 
@@ -85,7 +86,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save(root: Path, state: TrainState) -> None:
-    save_state(root / "states", state, scaler=None, unreported_losses=(), device=CPU)
+    save_state(root / "states", state, scaler=None, beside=Beside(), device=CPU)
 
 
 def load(root: Path) -> TrainState:
@@ -130,7 +131,9 @@ def test_a_save_killed_at_every_call_and_inside_every_write_loses_no_step(
 
     assert set(found) == {6, 8}
     rows = [("kills", "older state taken", "newer state taken", "states lost")]
-    tell_table("A save, killed at each call that changes the disk", [*rows, (len(found), found.count(6), found.count(8), 0)])
+    tell_table(
+        "A save, killed at each call that changes the disk", [*rows, (len(found), found.count(6), found.count(8), 0)]
+    )
 
 
 def test_a_power_cut_at_any_call_loses_no_step(tmp_path: Path, tell_table: TellTable) -> None:
