@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -80,8 +81,9 @@ class Trainings:
         self._server.communicate()
 
     def _strike(self, child: int, blow: Blow) -> float:
-        for number in blow.numbers:
-            os.kill(child, number)
+        with suppress(ProcessLookupError):  # it ended just now
+            for number in blow.numbers:
+                os.kill(child, number)
         return time.monotonic()
 
     def _line(self, deadline_s: float | None) -> list[str] | None:

@@ -71,7 +71,8 @@ def test_killed_at_every_step(
     for number in range(num_runs):
         root = Path(shutil.copytree(prepared, tmp_path / str(number)))
         for step in steps[number::num_runs]:
-            assert trainings.run(root, unet, SETTINGS, Blow(at_step=step)).code == -signal.SIGKILL
+            code = trainings.run(root, unet, SETTINGS, Blow(at_step=step)).code
+            assert code == -signal.SIGKILL or (step, code) == (NUM_STEPS, 0)
             num_kills += 1
         assert trainings.run(root, unet, SETTINGS).code == 0
         assert end_of(root, unet) == undisturbed.ends[unet]
