@@ -73,7 +73,7 @@ def read_sealed(folder: Path) -> dict[str, object]:
 
 
 def remove_leftovers(parent: Path, name: str = "*") -> None:
-    """Removes what dead writers of folders or files called ``name`` left in ``parent``; no living one may be at work."""
+    """Removes what dead writers of folders or files called ``name`` left in ``parent``; no living one may write."""
     for path in parent.glob(f"{name}.tmp-*"):
         if path.is_dir():
             shutil.rmtree(path)
