@@ -8,6 +8,8 @@ TORCH := torch==2.13.0
 TORTURED := $(addprefix tests/sources/test_, http_faults.py image_corpus.py caption_corpus.py remote_killed.py remote_order.py politeness.py)
 TORTURED += tests/stages/test_verify.py tests/test_hostile_files.py tests/tracking/test_registry.py
 TORTURED += $(addprefix tests/flows/test_, orchestrate_killed.py orchestrate_cancelled.py orchestrate_pipeline.py)
+TORTURED += $(addprefix tests/stages/test_train_, killed.py signalled.py not_finite.py hostile_disk.py)
+TORTURED += tests/test_hostile_disk.py tests/test_flipped_bits.py tests/training/test_checkpoint_crashes.py
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -51,7 +53,7 @@ format: $(READY) ## rewrite what `make check` would only complain about
 	$(BIN)/ruff format
 	$(BIN)/python scripts/dvc_deps.py --write
 
-torture-ci: $(READY) ## every bad answer, picture and caption, every kill: what `make test` takes a seeded slice of
+torture-ci: $(READY) ## kills, power cuts, full disks, bad numbers, answers and pictures: what `make test` takes a slice of
 	MINIMAGEN_TORTURE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TORTURED)
 
 torture: $(READY) ## the slow tests: kills, crashes, full sizes; ten times as many as torture-ci

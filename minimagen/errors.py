@@ -1,8 +1,15 @@
 """What is told in a line instead of a traceback; any other error is a defect of ours. Knows no command line."""
 
+import errno
+
 USER_ERROR_CODE = 2
+CRASH_LOOP_CODE = 70
+"""EX_SOFTWARE of sysexits.h: trying again does not help."""
+DISK_CODE = 74
+"""EX_IOERR of sysexits.h: the disk is full, read-only or broken."""
 BUSY_CODE = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG})
 
 
 class UserError(ValueError):
@@ -15,3 +22,12 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class BusyError(RuntimeError):
     """Another process does this work; the message names the lock."""
+
+
+class CrashLoopError(RuntimeError):
+    """The same step has failed three times; the message names it and the file that remembers it."""
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether the disk refused: it is full, read-only or broken."""
+    return isinstance(error, OSError) and error.errno in _DISK_ERRNOS

@@ -1,17 +1,26 @@
 """Files that are either whole or absent: write beside, flush to disk, rename.
 
-Knows no format. Every durable file of the project is written through here.
+Knows no format. Every durable file of the project is written through here, and all that changes the disk is a call of a
+function of ``os``: a test that counts, refuses or tears those sees every boundary between two of them.
 """
 
 import hashlib
+import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minimagen.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+WRITE_BYTES = 1 << 20
+"""What is collected of small writes before it is handed to the system."""
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -34,12 +43,24 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are missing, durably: what is in it cannot vanish with its name."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def write_durable(path: Path, content: bytes) -> None:
     """Writes ``content`` and returns once it is on the disk; the file may be torn if the machine dies meanwhile."""
-    with path.open("wb") as stream:
+    with _writing(path) as stream:
         stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+
+
+def copy_durable(source: Path, target: Path) -> None:
+    """Copies a file and returns once the copy is on the disk; it may be torn if the machine dies meanwhile."""
+    with source.open("rb") as original, _writing(target) as stream:
+        shutil.copyfileobj(original, stream, WRITE_BYTES)
 
 
 @contextmanager
@@ -49,13 +70,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk refused; as after any error in the block, the old file is untouched, the new one removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
-        with temporary.open("wb") as stream:
+        with _writing(temporary) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -104,3 +123,26 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, record: object) -> None:
     """Writes readable JSON with sorted keys, atomically; NaN is refused."""
     write_atomic(path, (json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+class _File(io.FileIO):
+    """A file whose every write is one call of ``os.write``."""
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return os.write(self.fileno(), content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.name)) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a new file, which is on the disk once the block has ended."""
+    with io.BufferedWriter(_File(path, "wb", opener=_open), WRITE_BYTES) as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o666)

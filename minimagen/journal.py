@@ -21,12 +21,13 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, get_args
 
 from minimagen.errors import UserError
-from minimagen.files import canonical_json, sync_folder, write_atomic
+from minimagen.files import canonical_json, make_folder, sync_folder, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class Journal:
         self._size_bytes = end.size_bytes
         self._last_step = end.last_step
         self._clock = clock
+        self._is_torn = False
+        self._held: list[bytes] = []
 
     @property
     def last_step(self) -> int:
@@ -84,7 +87,7 @@ class Journal:
         Raises:
             JournalError: a line before the end is corrupt, or the file is not a journal of this format.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             end = _find_end(path)
@@ -113,17 +116,42 @@ class Journal:
                 step is invalid.
             OSError: the disk refused; the journal is as it was before the call.
         """
+        line = self._checked(kind, step, values)
+        self._write_held()
+        self._write(line)
+        self._last_step = max(self._last_step, step)
+
+    def append_or_hold(self, kind: Kind, step: int, values: Mapping[str, Value]) -> None:
+        """Adds one entry as ``append`` does; one that the disk refuses is held in memory and written before the next.
+
+        The first refusal is told in the log, and the end of it. Until ``sync`` has returned, what is held can be lost.
+        """
+        line = self._checked(kind, step, values)
+        was_refused = bool(self._held)
+        self._held.append(line)
+        self._last_step = max(self._last_step, step)
+        try:
+            self._write_held()
+        except OSError as error:
+            if not was_refused:
+                logger.warning("%s: entries are held in memory until the disk takes them: %s", self.path, error)
+
+    def _checked(self, kind: Kind, step: int, values: Mapping[str, Value]) -> bytes:
         if kind not in _KINDS:
             raise ValueError(f"{self.path}: unknown kind {kind!r}, expected one of {', '.join(sorted(_KINDS))}")
         if step < 0:
             raise ValueError(f"{self.path}: step {step} of a {kind} entry is negative")
         for name, value in values.items():
             _check_value(self.path, kind, step, name, value)
-        self._write(_line(kind, step, self._clock(), values))
-        self._last_step = max(self._last_step, step)
+        return _line(kind, step, self._clock(), values)
 
     def sync(self) -> None:
-        """Returns once everything appended is on the disk."""
+        """Returns once everything appended is on the disk.
+
+        Raises:
+            OSError: the disk refused; what was held is held on.
+        """
+        self._write_held()
         os.fsync(self._descriptor)
 
     def rewind(self, step: int) -> int:
@@ -134,6 +162,7 @@ class Journal:
         Returns:
             How many entries were dropped.
         """
+        self._write_held()
         entries = list(read_journal(self.path))
         kept = [entry for entry in entries if entry.step <= step]
         dropped = len(entries) - len(kept)
@@ -143,8 +172,8 @@ class Journal:
         lines += [_line(entry.kind, entry.step, entry.time_s, entry.values) for entry in kept]
         lines.append(_line("event", step, self._clock(), {"event": "rewind", "dropped": dropped}))
         write_atomic(self.path, b"".join(lines))
-        os.close(self._descriptor)
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        previous, self._descriptor = self._descriptor, os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        os.close(previous)
         self._size_bytes = os.fstat(self._descriptor).st_size
         self._last_step = step
         logger.info("%s: rewound to step %d, %d entries dropped", self.path, step, dropped)
@@ -152,8 +181,10 @@ class Journal:
 
     def close(self) -> None:
         """Syncs and closes; nothing can be appended afterwards."""
-        self.sync()
-        os.close(self._descriptor)
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -161,15 +192,31 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _write_held(self) -> None:
+        num_held = len(self._held)
+        while self._held:
+            self._write(self._held[0])
+            del self._held[0]
+        if num_held > 1:
+            logger.info("%s: the disk took %d entries that were held", self.path, num_held)
+
     def _write(self, line: bytes) -> None:
+        if self._is_torn:
+            self._cut()
         try:
             written = 0
             while written < len(line):
                 written += os.write(self._descriptor, line[written:])
         except OSError:
-            os.ftruncate(self._descriptor, self._size_bytes)
+            self._is_torn = True
+            with suppress(OSError):  # then before the next line
+                self._cut()
             raise
         self._size_bytes += len(line)
+
+    def _cut(self) -> None:
+        os.ftruncate(self._descriptor, self._size_bytes)
+        self._is_torn = False
 
 
 def read_journal(path: Path) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from minimagen.errors import UserError
-from minimagen.files import canonical_json, sha256_bytes, sha256_file, sync_folder, write_durable
+from minimagen.files import canonical_json, make_folder, sha256_bytes, sha256_file, sync_folder, write_durable
 
 MANIFEST = "MANIFEST.json"
 
@@ -32,7 +32,7 @@ def write_sealed(folder: Path, files: Iterable[tuple[str, bytes]], facts: Mappin
     Raises:
         OSError: the disk refused; what was written is removed, an older folder is untouched.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -80,9 +80,12 @@ def listed_hashes(folder: Path) -> dict[str, str]:
 
 
 def remove_leftovers(parent: Path, name: str = "*") -> None:
-    """Removes what dead writers of sealed folders called ``name`` left in ``parent``; no living one may be at work."""
+    """Removes what dead writers of folders or files called ``name`` left in ``parent``; no living one may write."""
     for path in parent.glob(f"{name}.tmp-*"):
-        shutil.rmtree(path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def replace_folder(temporary: Path, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tensors as the bytes of a safetensors file: always finite, and equal bytes for equal tensors.
+"""Tensors as the bytes of a safetensors file: always sound numbers, and equal bytes for equal tensors.
 
 Serialised in memory, so that a full disk is met by our own writer and told as what it is. Writes nothing. What is read
 may come from anybody: a file that is not of the format is an error that names it, and nothing in it is run.
@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from minimagen.errors import UserError
+from minimagen.soundness import is_sound
 
 
 class NotFiniteError(UserError):
-    """A tensor holds NaN or infinity; the message names it."""
+    """A tensor holds NaN, infinity, or a number on its way there; the message names it."""
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor], what: str) -> bytes:
@@ -25,10 +26,10 @@ def tensor_bytes(tensors: Mapping[str, Tensor], what: str) -> bytes:
         what: what they are, for the error ("weights of step 12").
 
     Raises:
-        NotFiniteError: a tensor holds NaN or infinity.
+        NotFiniteError: a tensor holds NaN, infinity, or a number on its way there (``soundness``).
     """
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
+        if tensor.numel() and not is_sound(tensor.detach().abs().max().item()):
             raise NotFiniteError(f"{what}: {name} is not finite, nothing is written")
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 

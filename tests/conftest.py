@@ -3,12 +3,13 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.guards import OFFLINE, Guard
+from tests.torture import TABLE, TellTable, as_property, rendered
 
 CHECKOUT = Path(__file__).parents[1]
 CACHES = tempfile.TemporaryDirectory(prefix="minimagen-tests-")
@@ -50,6 +51,21 @@ def pytest_sessionstart() -> None:
 def pytest_unconfigure() -> None:
     """Removes what libraries kept."""
     CACHES.cleanup()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the tables that tests told."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    told = [str(text) for report in reports for name, text in report.user_properties if name == TABLE]
+    if told:
+        terminalreporter.write_line(rendered(told))
+
+
+@pytest.fixture
+def tell_table(record_property: Callable[[str, object], None]) -> TellTable:
+    """Keeps a table for the end of the run."""
+    return lambda title, rows: record_property(TABLE, as_property(title, rows))
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -8,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from minimagen.cli import tell_errors
-from minimagen.errors import MissingFileError, UserError
+from minimagen.errors import CrashLoopError, MissingFileError, UserError
 from minimagen.experiments import DEMO, apply_experiment
 from minimagen.stages.run_lock import run_lock
 from minimagen.tracking.lock import LockedError
-from minimagen.training.loop import TrainingDiverged
+from minimagen.training.faults import TrainingDiverged
+from tests.faulty_disk import refuse
 
 HEAVY = ("torch", "transformers", "mlflow", "pandas", "pyarrow", "pydantic")
 PROGRAM = """
@@ -157,6 +159,9 @@ def test_what_another_process_is_at_work_on_is_a_line_and_exit_code_75(project: 
         (MissingFileError("data/cascade.json: no such file"), 2),
         (TrainingDiverged(7, "the loss is not finite", ["folder:3", "folder:5"]), 2),
         (LockedError("runs/a.lock: held by another process"), 75),
+        (CrashLoopError("step 5 has failed 3 times in a row"), 70),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/a"), 74),
+        (OSError(errno.EROFS, "Read-only file system", "runs/a"), 74),
     ],
 )
 def test_errors_for_users_are_their_lines_and_a_code(
@@ -182,3 +187,5 @@ def test_a_training_that_diverged_names_step_samples_and_what_to_do() -> None:
 def test_errors_that_no_user_can_mend_are_not_hidden() -> None:
     with pytest.raises(ValueError, match="a defect"):
         tell_errors(lambda: int("a defect"))
+    with pytest.raises(ConnectionRefusedError):
+        tell_errors(lambda: refuse(errno.ECONNREFUSED))

@@ -25,8 +25,9 @@ from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file
 from minimagen.manifest import Manifest, read_manifest
 from minimagen.seeding import derive_seed
-from minimagen.shapes import Images, PixelImage, ResizedImages, TextEmbeds, TextMask
+from minimagen.shapes import Images, PixelImage, ResizedImages, SampleMask, TextEmbeds, TextMask
 from minimagen.shards import iter_images, read_table
+from minimagen.soundness import sound_samples
 
 Split = Literal["train", "validation"]
 
@@ -42,6 +43,11 @@ class Batch:
     keys: tuple[str, ...]
     windows: Windows | None = None
     """What of each picture is trained on; None is all of it."""
+
+    @property
+    def soundness(self) -> SampleMask:
+        """Which samples hold only numbers that can be computed with."""
+        return sound_samples(self.images, self.text_embeds)
 
     @property
     def trained_size(self) -> int:

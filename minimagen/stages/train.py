@@ -14,10 +14,13 @@ import torch
 
 from minimagen.config import ConfigError, Params
 from minimagen.files import write_json
+from minimagen.sealed import remove_leftovers
+from minimagen.stages.crash_loop import attempt
 from minimagen.stages.device import device_from_environment
 from minimagen.stages.launch import check_machine, open_ranks
 from minimagen.stages.run_lock import run_lock
 from minimagen.stages.training_course import Course, open_course
+from minimagen.stages.training_follow_up import GRIDS, SNAPSHOTS
 from minimagen.stages.training_inputs import TrainingInputs, read_inputs, set_threads
 from minimagen.stages.training_outs import MODELS, publish
 from minimagen.stages.training_session import STATES, Session
@@ -33,6 +36,8 @@ from minimagen.training.regularisation import advice
 logger = logging.getLogger(__name__)
 
 RUNS, PICTURES = Path("runs/train"), Path("runs/cache/pictures")
+ATTEMPT_FILE = "attempt"
+"""In a run folder: which step is being done, for the case that it fails."""
 NUM_STATES_OF_ROOM = 2
 
 
@@ -45,6 +50,8 @@ def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
         UserError: the parameters do not fit this machine or the data, the disk has no room, a stage before this one has
             not finished, its files have changed, no saved state is whole, or the training diverged.
         AlreadyRunningError: another process trains this U-Net.
+        CrashLoopError: the same step has failed three times.
+        OSError: the disk refused what cannot be done without.
         SystemExit: 143 or 130 after a signal, the state being saved.
     """
     config, device = params.unets[unet_name].training, torch.device(device_from_environment())
@@ -60,7 +67,8 @@ def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
         with ranks.main_first():
             if ranks.is_main:
                 held.enter_context(run_lock(runs / f"{unet_name}.lock"))
-            inputs = read_inputs(params, unet_name, root, stage=Path(__file__), pictures=pictures)
+            with interrupt.at_once():
+                inputs = read_inputs(params, unet_name, root, stage=Path(__file__), pictures=pictures)
         run_folder = runs / inputs.identity.folder_name
         if ranks.is_main:
             _train(params, inputs, root, run_folder, ranks, interrupt)
@@ -78,12 +86,15 @@ def _train(
             if os.environ.get("MINIMAGEN_FRESH") == "1":
                 _set_aside(run_folder)
             tracked = held.enter_context(_track(params, inputs, root, run_folder))
-            session = Session(_open_course(inputs, ranks), inputs.held_out, tracked)
-            held.callback(lambda: write_json(run_folder / "timings.json", session.timings()))
+            current = held.enter_context(attempt(run_folder / ATTEMPT_FILE))
+            for folder in (run_folder, run_folder / GRIDS, run_folder / SNAPSHOTS):
+                remove_leftovers(folder)
+            session = Session(_open_course(inputs, ranks), inputs.held_out, tracked, interrupt)
+            held.callback(_write_timings, run_folder / "timings.json", session)
             session.resume()
             _check_room(run_folder, session.course.state)
         _advise(inputs)
-        session.run(interrupt)
+        session.run(current)
         exit_code = interrupt.exit_code
         with ranks.main_first():
             if exit_code is None:
@@ -100,7 +111,7 @@ def _follow(inputs: TrainingInputs, run_folder: Path, ranks: Ranks, interrupt: I
     with ranks.main_first():
         course = _open_course(inputs, ranks)
         course.resume(run_folder / STATES)
-    course.follow(interrupt)
+    course.follow(run_folder / STATES, interrupt)
     with ranks.main_first():
         pass  # all is saved: a launcher kills the main process some time after the first of the others has ended
     if interrupt.exit_code is not None:
@@ -137,6 +148,14 @@ def _check_room(run_folder: Path, state: TrainState) -> None:
         raise ConfigError(
             f"{run_folder}: {free / 1e9:.2f} GB are free, {NUM_STATES_OF_ROOM} saved states need {needed / 1e9:.2f} GB"
         )
+
+
+def _write_timings(path: Path, session: Session) -> None:
+    """Writes what this process spent; it is no reason to fail."""
+    try:
+        write_json(path, session.timings())
+    except OSError as error:
+        logger.warning("%s: not written: %s", path, error)
 
 
 def _set_aside(run_folder: Path) -> None:

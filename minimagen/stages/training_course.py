@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 
@@ -15,14 +16,25 @@ from minimagen.datasets.captioned import Batch, CaptionedImages
 from minimagen.saved_model import ModelRecord
 from minimagen.seeding import batch_indices, derive_seed
 from minimagen.stages.training_inputs import build_network
-from minimagen.training.checkpoint import Resumed, load_newest
+from minimagen.training.checkpoint import Beside, Resumed, load_newest
 from minimagen.training.ema import Ema
+from minimagen.training.faults import StateSpoilt, TrainingDiverged
 from minimagen.training.interrupt import Interrupt
-from minimagen.training.loop import StepReport, Task, TrainingDiverged, TrainState, train
+from minimagen.training.loop import StepReport, Task, TrainState, train
 from minimagen.training.objective import Objective
 from minimagen.training.optimizer import build_optimizer
 from minimagen.training.ranks import Ranks
+from minimagen.training.recovery import Quarantine, Recovery
 from minimagen.training.warp import Warped
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The training went back."""
+
+    why: str
+    resumed: Resumed
+    """Where to; step 0 is the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class Course:
     objective: Objective
     state: TrainState
     training: CaptionedImages
+    quarantine: Quarantine
     ranks: Ranks
 
     @property
@@ -47,8 +60,11 @@ class Course:
         return self.ranks.accelerator
 
     def resume(self, states: Path) -> Resumed | None:
-        """Takes up the newest saved state of a folder, if there is one."""
-        return load_newest(states, self.state, scaler=self.accelerator.scaler, device=self.objective.device)
+        """Takes up the newest saved state of a folder, if there is one, and what is quarantined in it."""
+        resumed = load_newest(states, self.state, scaler=self.accelerator.scaler, device=self.objective.device)
+        if resumed is not None:
+            self.quarantine.add(resumed.beside.quarantined)
+        return resumed
 
     def steps(self) -> Iterator[StepReport]:
         """Trains up to the last step and yields after each."""
@@ -60,18 +76,51 @@ class Course:
             accelerator=self.accelerator,
         )
 
-    def follow(self, interrupt: Interrupt) -> None:
+    def recovering_steps(self, states: Path) -> Iterator[StepReport | RolledBack]:
+        """Trains as ``steps`` does; what is not sound is skipped, or left behind by going back to the last saved state.
+
+        Raises:
+            TrainingDiverged: that did not help.
+        """
+        recovery = Recovery(self.config.save_every)
+        while True:
+            try:
+                for report in self.steps():
+                    if report.fault is not None and report.fault.is_of_samples:
+                        self.quarantine.add(report.fault.sample_keys)
+                    yield report
+                    recovery.count(report)
+                return
+            except StateSpoilt as error:
+                recovery.count_rollback(error)
+                with self.ranks.main_first():
+                    resumed = self.resume(states)
+                if resumed is None:
+                    self._start_afresh()
+                yield RolledBack(str(error), Resumed(0, Beside()) if resumed is None else resumed)
+
+    def follow(self, states: Path, interrupt: Interrupt) -> None:
         """Trains as long as the main process does, whose own loop decides what is due after each step.
 
         Raises:
             SystemExit: the training diverged, which the main process tells.
         """
-        steps = self.steps()
+        steps = self.recovering_steps(states)
         try:
             while not self.ranks.is_told_to_stop(interrupt) and next(steps, None) is not None:
                 pass
         except TrainingDiverged as error:
             raise SystemExit(1) from error
+
+    @torch.no_grad()
+    def _start_afresh(self) -> None:
+        """Puts the state before the first step in place."""
+        first = dict(build_network(self.record, self.config).named_parameters())
+        for name, parameter in self.state.network.named_parameters():
+            parameter.copy_(first[name])
+        self.state.ema.load(first)
+        self.state.optimizer.state.clear()
+        self.state.step = 0
 
     def _task(self) -> Task:
         objective, probability = self.objective, self.config.warp_prob
@@ -83,7 +132,7 @@ class Course:
     def _batch_of(self, step: int, positions: slice) -> Batch:
         config = self.config
         indices = batch_indices(config.seed, step, config.batch_size, len(self.training))[positions]
-        batch = self.training.batch(indices, seed=derive_seed(config.seed, "crops", step))
+        batch = self.training.batch(self.quarantine.replace(indices), seed=derive_seed(config.seed, "crops", step))
         return _with_text_of(batch, self.record.encoder.max_length) if config.execution.compile else batch
 
 
@@ -103,5 +152,6 @@ def open_course(record: ModelRecord, section: UNetSection, training: CaptionedIm
         objective=Objective(section, device),
         state=TrainState(network, build_optimizer(network, section.training), Ema(network)),
         training=training,
+        quarantine=Quarantine(training.keys),
         ranks=ranks,
     )

@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from minimagen.files import sync_folder, write_durable
+from minimagen.files import copy_durable, make_folder, sync_folder, write_durable
 from minimagen.saved_model import write_model
 from minimagen.sealed import remove_leftovers, replace_folder
 from minimagen.stages.training_session import Session
@@ -31,7 +31,7 @@ def publish(session: Session, root: Path) -> None:
     """
     name = session.course.record.name
     for parent in (root / MODELS, root / CHECKPOINTS):
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         remove_leftovers(parent, name)
     temporary = root / CHECKPOINTS / f"{name}.tmp-{os.getpid()}"
     try:
@@ -52,7 +52,5 @@ def publish(session: Session, root: Path) -> None:
 def _copy_durably(source: Path, target: Path) -> None:
     target.mkdir()
     for path in source.iterdir():
-        shutil.copyfile(path, target / path.name)
-        with (target / path.name).open("rb") as stream:
-            os.fsync(stream.fileno())
+        copy_durable(path, target / path.name)
     sync_folder(target)

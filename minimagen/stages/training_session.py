@@ -1,10 +1,8 @@
-"""A running training as the main process sees it: what is told, measured, drawn and saved between optimiser steps.
+"""A running training as the main process sees it: what is told and saved between optimiser steps.
 
 Writes only below its run folder. Does not know where data come from nor where results go.
 """
 
-import errno
-import io
 import logging
 import time
 from collections.abc import Iterator
@@ -13,30 +11,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from minimagen.contact_sheet import contact_sheet
 from minimagen.datasets.captioned import CaptionedImages
-from minimagen.files import write_atomic
 from minimagen.progress import Progress
-from minimagen.saved_model import write_model
-from minimagen.stages.training_course import Course
+from minimagen.stages.crash_loop import Attempt
+from minimagen.stages.training_course import Course, RolledBack
+from minimagen.stages.training_follow_up import FollowUp, tell_refusal
+from minimagen.tensor_file import NotFiniteError
 from minimagen.tracking.stage import TrackedStage
-from minimagen.training.checkpoint import save_state
-from minimagen.training.curves import TRAIN_LOSS, VALIDATION_LOSS
-from minimagen.training.grid import draw_grid
+from minimagen.training.checkpoint import Beside, save_state
+from minimagen.training.curves import TRAIN_LOSS
+from minimagen.training.faults import Fault, named_samples
 from minimagen.training.interrupt import Interrupt
 from minimagen.training.loop import StepReport
-from minimagen.training.optimizer import step_of_epoch
-from minimagen.training.validation import spread_indices, validation_losses
 
 logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 10
-NUM_GRID_COLUMNS = 4
 STATES = "states"
 """Where run states lie in a run folder."""
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -46,6 +39,8 @@ class Session:
     course: Course
     held_out: CaptionedImages
     tracked: TrackedStage
+    interrupt: Interrupt
+    follow_up: FollowUp = field(init=False)
     unreported_losses: list[float] = field(default_factory=list)
     """Losses since the last reported mean; part of a saved state, so that curves do not depend on interruptions."""
     unreported_s: float = 0.0
@@ -53,6 +48,10 @@ class Session:
     """Seconds of this process by what they went into."""
     num_steps_done: int = 0
     """Optimiser steps of this process."""
+
+    def __post_init__(self) -> None:
+        """Prepares what is done after a step."""
+        self.follow_up = FollowUp(self.course, self.held_out, self.tracked, self.interrupt, self._spending)
 
     @property
     def states_folder(self) -> Path:
@@ -62,38 +61,46 @@ class Session:
     @property
     def snapshot_paths(self) -> list[Path]:
         """Where the averages of each chosen epoch lie, as model folders."""
-        return [self._snapshot_path(epoch) for epoch in self.course.config.snapshot_epochs]
+        return [self.follow_up.snapshot_path(epoch) for epoch in self.course.config.snapshot_epochs]
 
     def resume(self) -> None:
         """Takes up the newest saved state, if there is one, and drops what the journal says of later steps."""
         with self._spending("load"):
             resumed = self.course.resume(self.states_folder)
         if resumed is not None:
-            self.unreported_losses = list(resumed.unreported_losses)
+            self.unreported_losses = list(resumed.beside.unreported_losses)
             logger.info("going on after step %d of %d", resumed.step, self.course.record.num_steps)
         self.tracked.journal.rewind(self.course.state.step)
 
-    def run(self, interrupt: Interrupt) -> None:
+    def run(self, attempt: Attempt) -> None:
         """Trains to the last step, or to the end of the step in which a signal comes; either way the state is saved.
 
+        Args:
+            attempt: told of each step before it is done.
+
         Raises:
-            TrainingDiverged: a loss or gradient is not finite.
-            OSError: the disk refused the last state; an earlier one that does not fit is only told in the log.
+            TrainingDiverged: numbers went bad, and neither leaving samples out nor going back helped.
+            OSError: the disk refused the last state; an earlier one that it refuses is only told in the log.
         """
-        course, steps = self.course, self.course.steps()
+        course, steps = self.course, self.course.recovering_steps(self.states_folder)
         num_steps = course.record.num_steps
+        self.follow_up.do_what_was_left()
         with Progress(f"train {course.record.name}", num_steps, num_done=course.state.step) as progress:
-            is_stopping = course.ranks.is_told_to_stop(interrupt)
+            is_stopping = course.ranks.is_told_to_stop(self.interrupt)
             while not is_stopping:
+                attempt.begin(course.state.step + 1)
                 with self._spending("train") as started_s:
                     report = next(steps, None)
                 if report is None:
                     return
+                if isinstance(report, RolledBack):
+                    self._go_back(report)
+                    continue
                 self._report(report, time.monotonic() - started_s)
                 progress.advance(report.num_images, f"loss {report.loss:.4f}")
                 self._do_what_is_due(report.step)
                 # Read once: a signal that comes while saving ends the next step, whose state is then saved.
-                is_stopping = course.ranks.is_told_to_stop(interrupt)
+                is_stopping = course.ranks.is_told_to_stop(self.interrupt)
                 is_last = is_stopping or report.step == num_steps
                 if is_last or report.step % course.config.save_every == 0:
                     self._save(is_last=is_last)
@@ -113,90 +120,62 @@ class Session:
 
     def _report(self, report: StepReport, step_s: float) -> None:
         self.num_steps_done += 1
-        self.unreported_losses.append(report.loss)
         self.unreported_s += step_s
-        if report.step % REPORT_EVERY and report.step != self.course.record.num_steps:
+        if report.fault is None:
+            self.unreported_losses.append(report.loss)
+        else:
+            self._tell_skipped(report.step, report.fault)
+        is_due = report.step % REPORT_EVERY == 0 or report.step == self.course.record.num_steps
+        if not is_due or not self.unreported_losses:
             return
         mean = sum(self.unreported_losses) / len(self.unreported_losses)
         values = {TRAIN_LOSS: mean, "learning_rate": report.learning_rate}
-        if not report.is_skipped:
+        if not report.is_skipped and report.fault is None:
             values["grad_norm"] = report.grad_norm
         num_timed = min(len(self.unreported_losses), self.num_steps_done)
         values["images_per_s"] = num_timed * report.num_images / self.unreported_s
         self.tracked.metrics(report.step, values)
         self.unreported_losses, self.unreported_s = [], 0.0
 
+    def _tell_skipped(self, step: int, fault: Fault) -> None:
+        left_out = ", which are left out from now on" if fault.is_of_samples else ""
+        logger.warning(
+            "step %d is skipped: %s; samples %s%s", step, fault.what, named_samples(fault.sample_keys), left_out
+        )
+        self.tracked.event(step, {"event": "skip", "what": fault.what, "samples": "\n".join(fault.sample_keys)})
+
+    def _go_back(self, report: RolledBack) -> None:
+        step = report.resumed.step
+        logger.warning("%s: going back to the state after step %d", report.why, step)
+        self.tracked.journal.rewind(step)
+        left_out = "\n".join(self.course.quarantine.names)
+        self.tracked.event(step, {"event": "rollback", "why": report.why, "left_out": left_out})
+        self.unreported_losses, self.unreported_s = list(report.resumed.beside.unreported_losses), 0.0
+
     def _do_what_is_due(self, step: int) -> None:
-        config = self.course.config
-        if step % config.validate_every == 0 or step == self.course.record.num_steps:
-            with self._spending("validate"):
-                self._validate(step)
-        if config.grid.every and step % config.grid.every == 0:
-            with self._spending("draw"):
-                self._draw(step)
-        for epoch in config.snapshot_epochs:
-            if step_of_epoch(epoch, config.batch_size, len(self.course.training)) == step:
-                record = self.course.record.model_copy(update={"num_steps": step})
-                write_model(self._snapshot_path(epoch), record, self.course.state.ema.tensors)
-
-    def _validate(self, step: int) -> None:
-        config = self.course.config
-        with self._averaged():
-            found = validation_losses(
-                lambda batch, draws: self.course.objective.loss_under(self._network, batch, draws),
-                self.held_out,
-                aug_level=self.course.objective.usual_aug_level,
-                num_images=config.num_validation_images,
-                batch_size=config.batch_size,
-                seed=config.seed,
-            )
-        bins = {f"{VALIDATION_LOSS}/{item.start:.2f}-{item.end:.2f}": item.loss for item in found.bins}
-        self.tracked.metrics(step, {VALIDATION_LOSS: found.loss, **bins})
-
-    def _draw(self, step: int) -> None:
-        config = self.course.config
-        # Several pictures may share a caption: of each caption the last one is shown.
-        distinct = list({caption: position for position, caption in enumerate(self.held_out.captions)}.items())
-        chosen = [
-            distinct[index] for index in spread_indices(min(config.grid.num_captions, len(distinct)), len(distinct))
-        ]
-        captions, positions = [caption for caption, _ in chosen], [position for _, position in chosen]
-        with self._averaged():
-            pictures = draw_grid(self.course.objective, self._network, self.held_out.batch(positions, seed=config.seed))
-        png = io.BytesIO()
-        contact_sheet(pictures, captions, num_columns=NUM_GRID_COLUMNS).save(png, "PNG")
-        path = self.tracked.run_folder / "grids" / f"step-{step:08d}.png"
-        write_atomic(path, png.getvalue())
-        self.tracked.image(step, "grid", path, "\n".join(captions))
+        self.follow_up.do(step)
 
     def _save(self, *, is_last: bool) -> None:
-        self.tracked.journal.sync()
+        beside = Beside(tuple(self.unreported_losses), self.course.quarantine.names)
         try:
             with self._spending("save"):
+                # A state without the entries before it would go on with a hole in its curves.
+                self.tracked.journal.sync()
                 save_state(
                     self.states_folder,
                     self.course.state,
                     scaler=self.course.accelerator.scaler,
-                    unreported_losses=self.unreported_losses,
+                    beside=beside,
                     device=self.course.objective.device,
                 )
-        except OSError as error:
-            if is_last or error.errno not in _DISK_IS_FULL:
+        except NotFiniteError:
+            if is_last:
                 raise
-            logger.warning("step %d is not saved, training goes on: %s", self.course.state.step, error)
-
-    def _network(self, *args: object, **kwargs: object) -> Tensor:
-        return self.course.state.ema.network(self.course.state.network)(*args, **kwargs)
-
-    def _snapshot_path(self, epoch: int) -> Path:
-        return self.tracked.run_folder / "snapshots" / f"epoch-{epoch:05d}"
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The network out of training mode and in the precision of training; the loop sets its mode back itself."""
-        self.course.state.network.eval()
-        with self.course.accelerator.autocast(), torch.inference_mode():
-            yield
+            logger.warning("the state after step %d is not sound, so it is not saved", self.course.state.step)
+        except OSError as error:
+            if is_last:
+                raise
+            tell_refusal(f"the state after step {self.course.state.step}", error)
 
     @contextmanager
     def _spending(self, what: str) -> Iterator[float]:

@@ -68,13 +68,17 @@ class TrackedStage:
         self.journal.append("param", 0, values)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a point to each curve; MLflow shows the first point of each (name, step)."""
-        self.journal.append("metric", step, values)
+        """Adds a point to each curve; MLflow shows the first point of each (name, step). A full disk stops nothing."""
+        self.journal.append_or_hold("metric", step, values)
 
     def image(self, step: int, key: str, path: Path, caption: str) -> None:
         """Adds a picture that lies inside the run folder to the series ``key``."""
         relative = path.resolve().relative_to(self.run_folder.resolve())
-        self.journal.append("image", step, {"path": relative.as_posix(), "key": key, "caption": caption})
+        self.journal.append_or_hold("image", step, {"path": relative.as_posix(), "key": key, "caption": caption})
+
+    def event(self, step: int, values: Mapping[str, Value]) -> None:
+        """Adds something that happened; ``event`` names it."""
+        self.journal.append_or_hold("event", step, values)
 
     def finish(self, metrics: Mapping[str, float] | None = None, artifacts: Iterable[Path] = ()) -> None:
         """Writes the final numbers, which the cascade shows too, keeps copies of small files, and ends the run."""

@@ -2,7 +2,7 @@
 
     <run folder>/states/step-00000500/
         weights.safetensors  averages.safetensors  moments1.safetensors  moments2.safetensors
-        state.json           step, update counts, loss scale, unreported losses, environment
+        state.json           step, update counts, loss scale, environment, and what else goes on with it
         MANIFEST.json        SHA-256 of each file
 
 The newest state that verifies counts; the one before it is kept for the day on which the newest does not. There is no
@@ -11,7 +11,7 @@ random state to keep: randomness is a function of (seed, step). Nothing that is 
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,7 +30,8 @@ from minimagen.training.loop import TrainState
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Written. Version 1 lacks the last field of state.json and is read as well: every released version is."""
 NUM_KEPT = 2
 Count = Annotated[int, Field(ge=0, le=2**53)]
 _MOMENTS = {"moments1": "exp_avg", "moments2": "exp_avg_sq"}
@@ -68,14 +69,24 @@ class StateRecord(Section):
     unreported_losses: tuple[float, ...]
     """Losses of the steps since the last one that was reported."""
     environment: Environment
+    quarantined: tuple[str, ...] = ()
+    """Keys of the samples that are never drawn again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What goes on beside the training state."""
+
+    unreported_losses: tuple[float, ...] = ()
+    quarantined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What the caller has to take up again beside the training state."""
+    """What the caller has to take up again."""
 
     step: int
-    unreported_losses: tuple[float, ...]
+    beside: Beside
 
 
 def current_environment(device: torch.device) -> Environment:
@@ -103,7 +114,7 @@ def save_state(
     state: TrainState,
     *,
     scaler: GradScaler | None,
-    unreported_losses: Sequence[float],
+    beside: Beside,
     device: torch.device,
 ) -> Path:
     """Saves a state as ``folder/step-N`` and removes all but the newest two.
@@ -116,8 +127,9 @@ def save_state(
         step=state.step,
         num_updates={name: int(slot["step"].item()) for name, slot in _slots(state)},
         loss_scale=_loss_scale(scaler),
-        unreported_losses=tuple(unreported_losses),
+        unreported_losses=beside.unreported_losses,
         environment=current_environment(device),
+        quarantined=beside.quarantined,
     )
     target = state_path(folder, state.step)
     write_sealed(target, _contents(state, record), {"format_version": FORMAT_VERSION})
@@ -129,8 +141,9 @@ def save_state(
 def load_newest(folder: Path, state: TrainState, *, scaler: GradScaler | None, device: torch.device) -> Resumed | None:
     """Puts the newest state that verifies into ``state``; returns None if there is none at all.
 
-    States that do not verify are named in the log and removed once an older one does. What a dead writer left behind is
-    removed. A state of another environment is taken, and the log says that the continuation is not bit-exact.
+    States that do not verify, or cannot be read, are named in the log and removed once an older one does. What a dead
+    writer left behind is removed. A state of another environment is taken, and the log says that the continuation is
+    not bit-exact.
 
     Raises:
         CheckpointError: there are states but none verifies, or the state is of a newer format or another network.
@@ -142,7 +155,7 @@ def load_newest(folder: Path, state: TrainState, *, scaler: GradScaler | None, d
     for path in reversed(_states(folder)):
         try:
             record = verify_state(path)
-        except SealError as error:
+        except (SealError, OSError) as error:
             refused[path] = str(error)
             continue
         _load_tensors(path, record, state)
@@ -151,7 +164,7 @@ def load_newest(folder: Path, state: TrainState, *, scaler: GradScaler | None, d
             logger.warning("%s is damaged, going on from %s: %s", other, path, reason)
             shutil.rmtree(other)
         _tell_differences(path, record.environment, current_environment(device))
-        return Resumed(record.step, record.unreported_losses)
+        return Resumed(record.step, Beside(record.unreported_losses, record.quarantined))
     if refused:
         raise CheckpointError("no state can be gone on from: " + "; ".join(refused.values()))
     return None
@@ -164,10 +177,11 @@ def verify_state(path: Path) -> StateRecord:
         SealError: a file is missing or changed.
         CheckpointError: the format is newer than this program, or state.json is not of its format.
     """
-    manifest = read_sealed(path)
-    if manifest.get("format_version") != FORMAT_VERSION:
+    version = read_sealed(path).get("format_version")
+    if version not in range(1, FORMAT_VERSION + 1):
         raise CheckpointError(
-            f"{path / MANIFEST}: format version {manifest.get('format_version')}, this program reads {FORMAT_VERSION}"
+            f"{path / MANIFEST}: format version {version}, this program reads 1 to {FORMAT_VERSION}: "
+            f"use the program that wrote it, or a newer one"
         )
     try:
         return StateRecord.model_validate_json((path / "state.json").read_bytes())

@@ -15,43 +15,29 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW
 
 from minimagen.config import TrainingConfig
-from minimagen.errors import UserError
 from minimagen.seeding import derive_seed, generator
-from minimagen.shapes import PerSample
+from minimagen.shapes import PerSample, SampleMask
 from minimagen.training.ema import Ema, decay_at
+from minimagen.training.faults import Fault, StateSpoilt, TrainingDiverged, fault_of, spoilt_parts, state_norms
 from minimagen.training.optimizer import learning_rate_at, set_learning_rate
 from minimagen.training.ranks import Ranks
 
 MIN_LOSS_SCALE = 1.0
-MAX_NAMED_SAMPLES = 8
-
-
-class TrainingDiverged(UserError):
-    """A loss or gradient is no longer finite; the weights are those before the step.
-
-    ``step`` is the failing one, from 1; ``sample_keys`` are the samples whose own loss is not finite, or the whole
-    batch where only the gradient is not.
-    """
-
-    def __init__(self, step: int, what: str, sample_keys: Sequence[str]) -> None:
-        named = ", ".join(sample_keys[:MAX_NAMED_SAMPLES])
-        more = len(sample_keys) - MAX_NAMED_SAMPLES
-        super().__init__(
-            f"step {step}: {what}; samples {named}{f' and {more} more' if more > 0 else ''}: "
-            f"lower training.learning_rate or lengthen warmup_steps, or look at what is special in these samples"
-        )
-        self.step, self.what, self.sample_keys = step, what, tuple(sample_keys)
 
 
 @runtime_checkable
 class Batch(Protocol):
-    """What the loop knows of a batch, or of a part of one: the name of each sample."""
+    """What the loop knows of a batch, or of a part of one: each sample's name, and whether its numbers are sound."""
 
     @property
     def keys(self) -> tuple[str, ...]: ...
+
+    @property
+    def soundness(self) -> SampleMask: ...
 
 
 OwnT = TypeVar("OwnT")
@@ -97,13 +83,15 @@ class StepReport:
     step: int
     """Steps done, from 1."""
     loss: float
-    """Mean over the batch, before the update."""
+    """Mean over the batch, before the update; not finite only if there is a fault."""
     grad_norm: float
-    """Global L2 norm before clipping; not finite only if ``is_skipped``."""
+    """Global L2 norm before clipping; not finite only if ``is_skipped`` or there is a fault."""
     learning_rate: float
     num_images: int
     is_skipped: bool
     """fp16 only: gradients overflowed, the weights stayed and the loss scale was halved."""
+    fault: Fault | None = None
+    """Set if the step was counted, but changed no weight, moment or average."""
 
 
 def train(
@@ -114,9 +102,14 @@ def train(
     A batch is cut into parts by position, for processes and for ``execution.accumulate``: the gradient of a step is
     that of the mean loss over the whole batch, however it is cut, but for rounding.
 
+    Numbers gone bad are met before the update that they would spoil: a step whose samples, losses or gradients are not
+    sound is counted and changes nothing else (``StepReport.fault``).
+
     Raises:
         ConfigError: there are more parts than samples.
-        TrainingDiverged: before the update that would have spoilt the weights, in every process.
+        StateSpoilt: weights, moments or averages are not sound, in any process; raised in every one. The caller may put
+            another state in place and call again.
+        TrainingDiverged: fp16 alone: gradients overflow at every loss scale.
 
     Determinism: step k draws from generator(seed, "train", k), for the whole batch in every process; torch's global
     generators (dropout) are set from (seed, k, position of the process's first sample) within the step and left as they
@@ -131,7 +124,7 @@ def train(
         set_learning_rate(state.optimizer, learning_rate_at(state.step, config, num_steps))
         with _global_generators(config.seed, state.step, parts[0].start, accelerator.device):
             found = _differentiate(state, connected, task, config, parts, ranks)
-        yield _advance(state, found, config, accelerator)
+        yield _advance(state, found, config, ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +132,7 @@ class _Found:
     """What a step found out before its update."""
 
     losses: PerSample
-    """Those of the whole batch."""
+    """Those of the whole batch; NaN where the sample itself is not sound."""
     keys: Callable[[], Sequence[str]]
     """Whose they are; asked for in all processes or in none."""
 
@@ -166,50 +159,55 @@ def _differentiate(
                 part = task.loss_of(connected, batch, draws.part(positions))
             # Averaged over processes afterwards, hence their number.
             accelerator.backward(part.sum() * (ranks.num_processes / num_samples))
-        losses.append(part.detach())
+        losses.append(part.detach().where(batch.soundness.to(part.device), math.nan))
         keys += batch.keys
-    return _Found(ranks.whole(torch.cat(losses), parts[0].start, num_samples), partial(ranks.joined, keys))
+    return _Found(ranks.whole(torch.cat(losses).float(), parts[0].start, num_samples), partial(ranks.joined, keys))
 
 
-def _advance(state: TrainState, found: _Found, config: TrainingConfig, accelerator: Accelerator) -> StepReport:
-    """Moves weights and averages along the gradients."""
-    is_finite = found.losses.isfinite().tolist()
-    if not all(is_finite):
-        culprits = [key for key, finite in zip(found.keys(), is_finite, strict=True) if not finite]
-        raise TrainingDiverged(state.step + 1, "the loss is not finite", culprits)
-    grad_norm, is_skipped = _update(state, config.max_grad_norm, accelerator, found.keys)
-    state.step += 1
-    state.ema.update(state.network, decay_at(state.step, config.ema_decay))
-    return StepReport(
-        step=state.step,
-        loss=found.losses.mean().item(),
-        grad_norm=grad_norm,
-        learning_rate=state.optimizer.param_groups[0]["lr"],
-        num_images=config.batch_size,
-        is_skipped=is_skipped,
-    )
-
-
-def _update(
-    state: TrainState, max_grad_norm: float, accelerator: Accelerator, keys: Callable[[], Sequence[str]]
-) -> tuple[float, bool]:
-    """Clips the gradients and moves the weights; returns the norm before clipping and whether fp16 skipped the step."""
-    scaler = accelerator.scaler
+def _advance(state: TrainState, found: _Found, config: TrainingConfig, ranks: Ranks) -> StepReport:
+    """Moves weights and averages along the gradients, unless something is not sound."""
+    scaler = ranks.accelerator.scaler
     if scaler is not None:
         scaler.unscale_(state.optimizer)
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
-    is_finite = math.isfinite(grad_norm)
+    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    parts = state_norms(state.network, state.optimizer, state.ema.tensors.values())
+    # Read at once, since a GPU is waited for each time.
+    read = torch.cat([torch.stack([found.losses.mean(), grad_norm, *parts]), found.losses]).tolist()
+    (loss, norm, *norms), losses = read[: -config.batch_size], read[-config.batch_size :]
+    spoilt = spoilt_parts(norms)
+    is_spoilt = ranks.any_of(bool(spoilt))
+    fault = fault_of(losses, norm, found.keys, has_scaler=scaler is not None)
+    if scaler is not None and (is_spoilt or fault):
+        scaler.update()  # else it would refuse to unscale the next gradients
+    if is_spoilt:
+        raise StateSpoilt(state.step + 1, spoilt)
+    is_skipped = fault is None and _update(state, norm, scaler, found.keys)
+    state.step += 1
+    if fault is None:
+        state.ema.update(state.network, decay_at(state.step, config.ema_decay))
+    return StepReport(
+        step=state.step,
+        loss=loss,
+        grad_norm=norm,
+        learning_rate=state.optimizer.param_groups[0]["lr"],
+        num_images=config.batch_size,
+        is_skipped=is_skipped,
+        fault=fault,
+    )
+
+
+def _update(state: TrainState, grad_norm: float, scaler: GradScaler | None, keys: Callable[[], Sequence[str]]) -> bool:
+    """Moves the weights; returns whether fp16 skipped the step."""
     if scaler is None:
-        if not is_finite:
-            raise TrainingDiverged(state.step + 1, f"the norm of the gradients is {grad_norm}", keys())
         state.optimizer.step()
-        return grad_norm, False
+        return False
     scaler.step(state.optimizer)
     scaler.update()
+    is_finite = math.isfinite(grad_norm)
     if not is_finite and scaler.get_scale() < MIN_LOSS_SCALE:
         raise TrainingDiverged(state.step + 1, "gradients overflow even at a loss scale below 1", keys())
-    return grad_norm, not is_finite
+    return not is_finite
 
 
 @contextmanager

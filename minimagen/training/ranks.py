@@ -66,6 +66,13 @@ class Ranks:
         """Returns the names of all processes, in their order."""
         return names if self.num_processes == 1 else gather_object(names)
 
+    def any_of(self, flag: bool) -> bool:
+        """Whether any process says yes."""
+        if self.num_processes == 1:
+            return flag
+        own = torch.tensor([int(flag)], device=self.accelerator.device)
+        return bool(self.accelerator.gather(own).any())  # pyright: ignore[reportAttributeAccessIssue]
+
     def is_told_to_stop(self, interrupt: Interrupt) -> bool:
         """Whether any process was told to stop; then ``interrupt`` knows it in every one."""
         if self.num_processes > 1:

@@ -8,7 +8,9 @@ from flows.reproduce import StageFailed
 from flows.stages import is_worth_a_retry, run_stage
 
 
-@pytest.mark.parametrize(("code", "is_worth_it"), [(-9, True), (75, True), (1, False), (143, False)])
+@pytest.mark.parametrize(
+    ("code", "is_worth_it"), [(-9, True), (75, True), (1, False), (70, False), (74, False), (143, False)]
+)
 def test_only_a_killed_or_busy_stage_is_worth_another_try(code: int, is_worth_it: bool) -> None:
     error = StageFailed("a", f"failed to reproduce 'a': failed to run: x, exited with {code}")
     assert is_worth_a_retry(None, None, Failed(data=error)) == is_worth_it

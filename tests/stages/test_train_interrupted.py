@@ -159,5 +159,5 @@ def test_a_full_disk_in_the_middle_costs_one_save_and_no_step(
     monkeypatch.setattr(Session, "_save", save)
     run_train(tiny_params(), "base", tmp_path)
 
-    assert "step 4 is not saved, training goes on: [Errno 28]" in caplog.text
+    assert "the state after step 4: not saved, training goes on: [Errno 28]" in caplog.text
     assert outs_of(tmp_path) == outs_of(trained)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minimagen.journal import read_journal
 from minimagen.stages.train import run_train
 from minimagen.training.checkpoint import verify_state
 from tests.stages.tiny_project import CHECKOUT, journalled, outs_of, run_folder, tiny_params, write_tiny_data
@@ -112,12 +113,19 @@ def test_a_failing_process_ends_the_other_and_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / "data/models").exists()
 
 
-def test_a_loss_that_is_not_finite_in_one_process_is_told_once_in_a_line(tmp_path: Path) -> None:
+def test_a_picture_that_is_not_finite_in_one_process_is_skipped_by_all_and_told_once(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
 
     (code, _, told), (other_code, _, other_told) = run_together(tmp_path, do="nan", at_step=2, rank=1)
 
-    (line,) = (line for line in told.splitlines() if not line.startswith("INFO"))
-    assert (code, other_code, other_told) == (2, 1, "")
-    assert line.startswith("step 3: the loss is not finite; samples folder:")
-    assert "lower training.learning_rate" in line
+    (line,) = (line for line in told.splitlines() if line.startswith("WARNING"))
+    assert (code, other_code, other_told) == (0, 0, "")
+    assert line.startswith("WARNING step 3 is skipped: the loss is not finite; samples folder:")
+    assert line.endswith("which are left out from now on")
+    (event,) = (
+        entry.values
+        for entry in read_journal(run_folder(tmp_path) / "journal.jsonl")
+        if entry.values.get("event") == "skip"
+    )
+    newest = verify_state(max((run_folder(tmp_path) / "states").iterdir()))
+    assert newest.quarantined == (event["samples"],)

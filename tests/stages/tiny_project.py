@@ -75,8 +75,8 @@ def run_folder(root: Path, unet: str = "base") -> Path:
     return folder
 
 
-def journalled(root: Path) -> list[tuple[int, dict[str, Value]]]:
+def journalled(root: Path, unet: str = "base") -> list[tuple[int, dict[str, Value]]]:
     """Returns the metrics of a training's journal by step, without times."""
     timeless = ("train_loss", "learning_rate", "grad_norm", "validation_loss", "validation_loss/0.00-0.25")
-    entries = [entry for entry in read_journal(run_folder(root) / "journal.jsonl") if entry.kind == "metric"]
+    entries = [entry for entry in read_journal(run_folder(root, unet) / "journal.jsonl") if entry.kind == "metric"]
     return [(entry.step, {key: entry.values[key] for key in timeless if key in entry.values}) for entry in entries]

@@ -2,7 +2,7 @@
 
 The JSON says which fields of training differ; ``at_step`` and ``do`` let one process stumble there: "stop" sends itself
 SIGTERM, "fail" raises an error, "nan" spoils a picture, "wait" lists its modules in the file ``waiting`` and stands
-still until it is told to stop or a file ``go`` is there. Which one is ``rank``.
+still until it is told to stop or a file ``go`` is there. Which one is ``rank``. "tell" tells every step on the way.
 """
 
 import json
@@ -20,6 +20,7 @@ from minimagen.cli import tell_errors
 from minimagen.datasets.captioned import Batch
 from minimagen.stages.train import run_train
 from minimagen.stages.training_course import Course
+from tests.stages.killable_training import tell_steps
 from tests.stages.tiny_project import tiny_params
 
 
@@ -52,7 +53,11 @@ def main() -> None:
     logging.getLogger("minimagen").setLevel(logging.INFO)
     settings = json.loads(sys.argv[2])
     if "do" in settings:
-        stumble(settings.pop("do"), settings.pop("at_step"), settings.pop("rank"))
+        do, at_step, rank = (settings.pop(key) for key in ("do", "at_step", "rank"))
+        if do == "tell":
+            tell_steps()
+        else:
+            stumble(do, at_step, rank)
     tell_errors(lambda: run_train(tiny_params(**settings), "base", Path(sys.argv[1])))
 
 

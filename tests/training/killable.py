@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from minimagen.training.checkpoint import load_newest, save_state
+from minimagen.training.checkpoint import Beside, load_newest, save_state
 from minimagen.training.loop import train
 from tests.training.small import CPU, cpu_accelerator, small_config, small_network, small_state, small_task
 
@@ -30,7 +30,7 @@ def run(folder: Path) -> None:
     for report in steps:
         tell(f"step {report.step}")
         if report.step % config.save_every == 0:
-            save_state(folder, state, scaler=None, unreported_losses=(), device=CPU)
+            save_state(folder, state, scaler=None, beside=Beside(), device=CPU)
 
 
 def main() -> None:

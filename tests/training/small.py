@@ -13,6 +13,7 @@ from torch import nn
 from minimagen.config import ExecutionConfig, GridConfig, TrainingConfig
 from minimagen.seeding import batch_indices, generator
 from minimagen.shapes import PerSample
+from minimagen.soundness import sound_samples
 from minimagen.training.ema import Ema
 from minimagen.training.loop import Task, TrainState
 from minimagen.training.optimizer import build_optimizer
@@ -29,6 +30,11 @@ class SmallBatch:
 
     samples: torch.Tensor
     keys: tuple[str, ...]
+
+    @property
+    def soundness(self) -> torch.Tensor:
+        """Which samples can be computed with."""
+        return sound_samples(self.samples)
 
 
 @dataclass(frozen=True, slots=True)

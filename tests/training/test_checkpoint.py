@@ -11,8 +11,17 @@ from torch.amp.grad_scaler import GradScaler
 
 from minimagen.sealed import SealError, write_sealed
 from minimagen.tensor_file import NotFiniteError
-from minimagen.training.checkpoint import CheckpointError, Resumed, load_newest, save_state, state_bytes, verify_state
+from minimagen.training.checkpoint import (
+    Beside,
+    CheckpointError,
+    Resumed,
+    load_newest,
+    save_state,
+    state_bytes,
+    verify_state,
+)
 from minimagen.training.loop import TrainState, train
+from tests.training.saved import assert_same, everything
 from tests.training.small import CPU, SmallDraws, cpu_accelerator, small_config, small_network, small_state, small_task
 
 CONFIG = small_config(decay="constant")  # so that a step does not depend on how many follow
@@ -24,24 +33,11 @@ def advance(state: TrainState, num_steps: int) -> None:
 
 
 def save(folder: Path, state: TrainState, scaler: GradScaler | None = None) -> Path:
-    return save_state(folder, state, scaler=scaler, unreported_losses=[0.1, 0.2], device=CPU)
+    return save_state(folder, state, scaler=scaler, beside=Beside((0.1, 0.2), ("sample-7",)), device=CPU)
 
 
 def load(folder: Path, state: TrainState, scaler: GradScaler | None = None) -> Resumed | None:
     return load_newest(folder, state, scaler=scaler, device=CPU)
-
-
-def everything(state: TrainState) -> dict[str, torch.Tensor]:
-    found = {f"weight {name}": value for name, value in state.network.named_parameters()}
-    found |= {f"average {name}": value for name, value in state.ema.tensors.items()}
-    for name, parameter in state.network.named_parameters():
-        found |= {f"{moment} {name}": value for moment, value in state.optimizer.state[parameter].items()}
-    return {name: value.detach().clone() for name, value in found.items()}
-
-
-def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert not [name for name, value in left.items() if not torch.equal(value, right[name])]
 
 
 def flip_a_bit(path: Path) -> None:
@@ -57,7 +53,7 @@ def test_a_state_comes_back_equal_in_every_tensor(tmp_path: Path) -> None:
     save(tmp_path, state)
     resumed = load(tmp_path, other)
 
-    assert resumed == Resumed(5, (0.1, 0.2))
+    assert resumed == Resumed(5, Beside((0.1, 0.2), ("sample-7",)))
     assert other.step == 5
     assert_same(everything(state), everything(other))
 
@@ -155,9 +151,9 @@ def test_a_newer_format_is_refused_and_not_passed_over(tmp_path: Path) -> None:
     state = small_state(CONFIG)
     advance(state, 1)
     save(tmp_path, state)
-    write_sealed(tmp_path / "step-00000002", [("state.json", b"{}")], {"format_version": 2})
+    write_sealed(tmp_path / "step-00000002", [("state.json", b"{}")], {"format_version": 3})
 
-    with pytest.raises(CheckpointError, match="format version 2, this program reads 1"):
+    with pytest.raises(CheckpointError, match="format version 3, this program reads 1 to 2: use"):
         load(tmp_path, small_state(CONFIG))
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from minimagen.training.interrupt import Interrupt
+from minimagen.training.interrupt import Interrupt, Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,28 @@ def test_without_a_signal_the_handlers_come_back() -> None:
         assert signal.getsignal(signal.SIGTERM) != before[0]
 
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_can_be_given_up_is_given_up_at_once(number: signal.Signals, code: int) -> None:
+    done: list[str] = []
+    with Interrupt() as interrupt:
+        with pytest.raises(Stopped) as caught, interrupt.at_once():
+            os.kill(os.getpid(), number)
+            done.append("measured")
+        with pytest.raises(Stopped), interrupt.at_once():
+            done.append("measured after the signal")
+
+    assert (done, caught.value.code, interrupt.exit_code) == ([], code, code)
+
+
+def test_outside_of_such_a_block_nothing_is_given_up() -> None:
+    with Interrupt() as interrupt:
+        with interrupt.at_once():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert interrupt.exit_code == 143
 
 
 CHILD = """

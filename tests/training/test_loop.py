@@ -9,7 +9,9 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from minimagen.shapes import PerSample
-from minimagen.training.loop import StepReport, TrainingDiverged, TrainState, train
+from minimagen.training.faults import STATE_PARTS, Fault, StateSpoilt, TrainingDiverged
+from minimagen.training.loop import StepReport, TrainState, train
+from tests.training.saved import assert_same, everything
 from tests.training.small import (
     SmallBatch,
     SmallDraws,
@@ -117,48 +119,77 @@ def test_small_gradients_are_not_touched() -> None:
     assert report.grad_norm == pytest.approx(norm, rel=1e-5)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_sample(bad: float) -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e38])
+def test_a_loss_that_is_not_sound_changes_nothing_but_the_count_and_names_the_sample(bad: float) -> None:
     state = small_state(small_config())
     run(state, 3)
-    before = weights_of(state)
+    before = everything(state)
 
     def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
         losses = small_loss(network, batch, draws)
         return torch.where(torch.arange(len(losses)) == 2, bad, losses)
 
-    with pytest.raises(TrainingDiverged, match="step 4: the loss is not finite; samples sample-") as caught:
-        run(state, 5, loss)
+    (report,) = run(state, 4, loss)
 
-    assert caught.value.sample_keys == (small_batch(3, small_config()).keys[2],)
-    assert state.step == 3
-    assert all(torch.equal(value, before[name]) for name, value in weights_of(state).items())
+    culprit = small_batch(3, small_config()).keys[2]
+    assert report.fault == Fault("the loss is not finite", (culprit,), is_of_samples=True)
+    assert (report.step, state.step) == (4, 4)
+    assert_same(everything(state), before)
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
+def test_a_gradient_that_is_not_sound_changes_nothing_but_the_count() -> None:
     state = small_state(small_config())
     run(state, 2)
-    before = weights_of(state)
+    before = everything(state)
 
     def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
         losses = small_loss(network, batch, draws)
         losses.register_hook(lambda gradient: gradient * math.nan)
         return losses
 
-    with pytest.raises(TrainingDiverged, match=r"step 3: the norm of the gradients is nan"):
-        run(state, 5, loss)
+    (report,) = run(state, 3, loss)
 
-    assert state.step == 2
-    assert all(torch.equal(value, before[name]) for name, value in weights_of(state).items())
+    keys = small_batch(2, small_config()).keys
+    assert report.fault == Fault("the norm of the gradients is nan", keys, is_of_samples=False)
+    assert_same(everything(state), before)
 
 
-def test_a_weight_that_is_not_finite_is_noticed_in_the_same_step() -> None:
+def test_after_a_skipped_step_the_next_one_is_that_of_a_run_without_the_batch() -> None:
+    skipped, left_out = small_state(small_config()), small_state(small_config())
+
+    def loss(network: nn.Module, batch: SmallBatch, draws: SmallDraws) -> PerSample:
+        return math.nan * small_loss(network, batch, draws)
+
+    for state in (skipped, left_out):
+        run(state, 3)
+    run(skipped, 4, loss)
+    left_out.step = 4
+    for state in (skipped, left_out):
+        run(state, 9)
+
+    assert_same(everything(skipped), everything(left_out))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e38])
+@pytest.mark.parametrize("part", STATE_PARTS)
+def test_a_spoilt_state_is_met_before_the_update(part: str, bad: float) -> None:
     state = small_state(small_config())
+    run(state, 2)
+    before = everything(state)
+    weight = next(state.network.parameters())
+    slots = state.optimizer.state[weight]
+    average = state.ema.tensors["0.weight"]
+    target = dict(zip(STATE_PARTS, (weight, average, slots["exp_avg"], slots["exp_avg_sq"]), strict=True))[part]
     with torch.no_grad():
-        next(state.network.parameters())[0, 0] = math.nan
+        kept = target[1, 1].item()
+        target[1, 1] = bad
 
-    with pytest.raises(TrainingDiverged, match="step 1"):
+    with pytest.raises(StateSpoilt, match=f"step 3: the {part} are not finite"):
         run(state, 5)
+
+    with torch.no_grad():
+        target[1, 1] = kept
+    assert_same(everything(state), before)
 
 
 def test_an_overflow_at_a_high_loss_scale_skips_the_step_and_halves_the_scale() -> None:

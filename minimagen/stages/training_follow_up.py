@@ -1,0 +1,156 @@
+"""What follows an optimiser step now and then: validation, pictures, the averages of chosen epochs.
+
+All of it can be made up for after a stop, since it changes no weight. Does not know how steps are done or saved.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minimagen.contact_sheet import contact_sheet
+from minimagen.datasets.captioned import CaptionedImages
+from minimagen.errors import is_of_disk
+from minimagen.files import write_atomic, write_json
+from minimagen.saved_model import write_model
+from minimagen.stages.training_course import Course
+from minimagen.tracking.stage import TrackedStage
+from minimagen.training.curves import VALIDATION_LOSS
+from minimagen.training.grid import draw_grid
+from minimagen.training.interrupt import Interrupt, Stopped
+from minimagen.training.optimizer import step_of_epoch
+from minimagen.training.validation import spread_indices, validation_losses
+
+logger = logging.getLogger(__name__)
+
+NUM_GRID_COLUMNS = 4
+GRIDS, SNAPSHOTS = "grids", "snapshots"
+"""Where pictures drawn and averages of chosen epochs lie in a run folder."""
+UNDONE_FILE = "undone.json"
+"""In a run folder: what a signal left undone after the last saved step."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What one training does besides its steps."""
+
+    course: Course
+    held_out: CaptionedImages
+    tracked: TrackedStage
+    interrupt: Interrupt
+    spending: Callable[[str], AbstractContextManager[float]]
+    """Counts the time of a block under a name."""
+
+    def do(self, step: int) -> None:
+        """Does what is due after a step; what a signal leaves undone is remembered for the next process."""
+        self._do(self._due(step), step)
+
+    def do_what_was_left(self) -> None:
+        """Does what the process before this one left undone after the step that it saved."""
+        step, path = self.course.state.step, self._undone_path
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return
+        if record["step"] == step and not self._do(self._due(step)[-record["num_left"] :], step):
+            return
+        path.unlink()
+
+    def snapshot_path(self, epoch: int) -> Path:
+        """Returns where the averages after an epoch lie, as a model folder."""
+        return self.tracked.run_folder / SNAPSHOTS / f"epoch-{epoch:05d}"
+
+    @property
+    def _undone_path(self) -> Path:
+        return self.tracked.run_folder / UNDONE_FILE
+
+    def _due(self, step: int) -> list[Callable[[int], None]]:
+        """Returns what is to be done after a step, in order."""
+        config = self.course.config
+        due: list[Callable[[int], None]] = []
+        if step % config.validate_every == 0 or step == self.course.record.num_steps:
+            due.append(self._validate)
+        if config.grid.every and step % config.grid.every == 0:
+            due.append(self._draw)
+        if self._epochs_ending(step):
+            due.append(self._keep_snapshots)
+        return due
+
+    def _do(self, due: Sequence[Callable[[int], None]], step: int) -> bool:
+        """Returns whether all of it was done."""
+        for number, action in enumerate(due):
+            try:
+                action(step)
+            except Stopped:
+                write_json(self._undone_path, {"step": step, "num_left": len(due) - number})
+                return False
+        return True
+
+    def _epochs_ending(self, step: int) -> list[int]:
+        """Returns the chosen epochs that end with a step."""
+        config, num_samples = self.course.config, len(self.course.training)
+        return [
+            epoch for epoch in config.snapshot_epochs if step_of_epoch(epoch, config.batch_size, num_samples) == step
+        ]
+
+    def _keep_snapshots(self, step: int) -> None:
+        for epoch in self._epochs_ending(step):
+            record = self.course.record.model_copy(update={"num_steps": step})
+            write_model(self.snapshot_path(epoch), record, self.course.state.ema.tensors)
+
+    def _validate(self, step: int) -> None:
+        config = self.course.config
+        with self.spending("validate"), self.interrupt.at_once(), self._averaged():
+            found = validation_losses(
+                lambda batch, draws: self.course.objective.loss_under(self._network, batch, draws),
+                self.held_out,
+                aug_level=self.course.objective.usual_aug_level,
+                num_images=config.num_validation_images,
+                batch_size=config.batch_size,
+                seed=config.seed,
+            )
+        bins = {f"{VALIDATION_LOSS}/{item.start:.2f}-{item.end:.2f}": item.loss for item in found.bins}
+        self.tracked.metrics(step, {VALIDATION_LOSS: found.loss, **bins})
+
+    def _draw(self, step: int) -> None:
+        config = self.course.config
+        # Several pictures may share a caption: of each caption the last one is shown.
+        distinct = list({caption: position for position, caption in enumerate(self.held_out.captions)}.items())
+        chosen = [
+            distinct[index] for index in spread_indices(min(config.grid.num_captions, len(distinct)), len(distinct))
+        ]
+        captions, positions = [caption for caption, _ in chosen], [position for _, position in chosen]
+        with self.spending("draw"), self.interrupt.at_once(), self._averaged():
+            pictures = draw_grid(self.course.objective, self._network, self.held_out.batch(positions, seed=config.seed))
+        png = io.BytesIO()
+        contact_sheet(pictures, captions, num_columns=NUM_GRID_COLUMNS).save(png, "PNG")
+        path = self.tracked.run_folder / GRIDS / f"step-{step:08d}.png"
+        try:
+            write_atomic(path, png.getvalue())
+        except OSError as error:
+            tell_refusal(f"the pictures after step {step}", error)
+        else:
+            self.tracked.image(step, "grid", path, "\n".join(captions))
+
+    def _network(self, *args: object, **kwargs: object) -> Tensor:
+        return self.course.state.ema.network(self.course.state.network)(*args, **kwargs)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network out of training mode and in the precision of training; the loop sets its mode back itself."""
+        self.course.state.network.eval()
+        with self.course.accelerator.autocast(), torch.inference_mode():
+            yield
+
+
+def tell_refusal(what: str, error: OSError) -> None:
+    """Tells that the disk refused something that a training can do without; any other error goes on."""
+    if not is_of_disk(error):
+        raise error
+    logger.warning("%s: not saved, training goes on: %s", what, error)
