@@ -5,6 +5,7 @@ that breaks a rule, is a ``Rejection``. Colour profiles are dropped, not applied
 """
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -183,8 +184,8 @@ def perceptual_hash(picture: Image.Image) -> int:
     The 8 x 8 lowest frequencies of the DCT-II of the 32 x 32 grey picture, each compared with their median. Colour is
     not seen. All numbers are integers below 2**53, so that every machine gives the same bits.
     """
-    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
-    frequencies = _DCT @ grey @ _DCT.T
+    grey = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    frequencies = _DCT @ np.frombuffer(grey.tobytes(), np.uint8).reshape(32, 32).astype(np.float64) @ _DCT.T
     middle = np.sort(frequencies, axis=None)[31:33]
     bits = np.packbits(2 * frequencies > middle.sum())  # above the median
     return int.from_bytes(bits.tobytes(), "big", signed=True)
@@ -246,10 +247,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _deviation(picture: Image.Image) -> float:
     """Returns the standard deviation of the channel that has the largest, 0 to 127.5."""
-    counts = np.frombuffer(array("q", picture.histogram()), np.int64).reshape(3, 256)
+    counts = np.frombuffer(array("d", picture.histogram())).reshape(3, 256)
     num_pixels = picture.width * picture.height
-    mean, mean_square = (counts @ _POWERS / num_pixels).T
-    return float(np.sqrt(np.maximum(0.0, mean_square - mean**2)).max())
+    moments = ((total / num_pixels, squares / num_pixels) for total, squares in (counts @ _POWERS).tolist())
+    return math.sqrt(max(0.0, *(mean_square - mean**2 for mean, mean_square in moments)))
 
 
 def _has_frames(image: Image.Image) -> bool:

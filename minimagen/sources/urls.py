@@ -12,6 +12,7 @@ from minimagen.sources.addresses import PORTS, Allowed
 
 MAX_CHARACTERS = 4096
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_WITHOUT_PATH = re.compile(r"[^/]*//[^/?#]*(?:[?#].*)?", re.DOTALL)
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
@@ -41,7 +42,7 @@ def redirected(url: URL, location: str, allowed: Allowed = frozenset()) -> URL |
         return Rejection("bad_redirect", "a redirect without Location")
     try:
         target = str(url.join(URL(location)))
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         return Rejection("bad_redirect", f"Location: {error}")
     return check_url(target, allowed)
 
@@ -68,7 +69,7 @@ def _parse(text: str) -> URL | Rejection:
     try:
         url = URL(text).with_fragment(None)
         scheme, host, port = url.scheme, url.raw_host, url.port
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:  # yarl indexes into what is not there in "http://[::1]@"
         return Rejection("bad_url", str(error))
     if scheme not in ("http", "https"):
         return Rejection("blocked_scheme", f"scheme {scheme[:20]!r}, http or https expected")
@@ -78,7 +79,8 @@ def _parse(text: str) -> URL | Rejection:
         return Rejection("bad_url", "credentials in it")
     if not port:
         return Rejection("bad_url", "port 0")
-    url = url.with_path(url.raw_path, encoded=True, keep_query=True)  # of an empty path that is "/"
+    if _WITHOUT_PATH.fullmatch(text):
+        url = url.with_path("/", encoded=True, keep_query=True)
     if url.explicit_port == (443 if scheme == "https" else 80):
         url = url.with_port(None)
     return _check_host(url, host.lower())
@@ -95,4 +97,4 @@ def _check_host(url: URL, host: str) -> URL | Rejection:
             return Rejection("blocked_address", "a number as the name of a host")
     if len(bare) > 253 or not all(_NAME.fullmatch(label) for label in labels):
         return Rejection("bad_url", "not the name of a host")
-    return url.with_host(bare)
+    return url if bare == url.raw_host else url.with_host(bare)

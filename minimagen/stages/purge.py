@@ -27,7 +27,7 @@ from minimagen.shards import (
     write_shard,
 )
 from minimagen.sources.candidates import Plan, candidates_path, clear_plan, jobs_of, read_plan
-from minimagen.sources.spool import remove_spool
+from minimagen.sources.spool import remove_spool, spool_path
 from minimagen.sources.tombstones import Tombstones, read_graves, with_keys, write_graves
 from minimagen.stages.run_lock import run_lock
 from minimagen.stages.source_plans import OUT, STATE
@@ -142,7 +142,7 @@ def _empty(folder: Path, plans: Sequence[Plan], state: Path) -> None:
         for job in jobs_of(folder, plan, folder.name, reads=Path()):
             if job.name in own:
                 write_shard(folder, job, [], [])
-                remove_spool(state / "spool" / f"{job.name}.sqlite")
+                remove_spool(spool_path(state, job.name))
     shutil.rmtree(state / "listing", ignore_errors=True)
 
 
