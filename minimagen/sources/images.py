@@ -151,7 +151,7 @@ def finish_image(opened: OpenedImage, rules: ImageRules) -> NormalisedImage | Re
         return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
     if orientation in _TURNS:
         picture = picture.transpose(_TURNS[orientation])
-    deviation = _deviation(picture)
+    deviation = _deviation(picture, rules.min_std)
     if deviation < rules.min_std:
         return Rejection("flat", f"standard deviation {deviation:.2f} of 255, at least {rules.min_std:g} expected")
     return NormalisedImage(
@@ -245,12 +245,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.merge("LA", (shades, alpha))
 
 
-def _deviation(picture: Image.Image) -> float:
-    """Returns the standard deviation of the channel that has the largest, 0 to 127.5."""
-    counts = np.frombuffer(array("d", picture.histogram())).reshape(3, 256)
-    num_pixels = picture.width * picture.height
-    moments = ((total / num_pixels, squares / num_pixels) for total, squares in (counts @ _POWERS).tolist())
-    return math.sqrt(max(0.0, *(mean_square - mean**2 for mean, mean_square in moments)))
+def _deviation(picture: Image.Image, enough: float) -> float:
+    """Returns the standard deviation, 0 to 127.5, of a channel that has enough of it, or else of the one with most."""
+    num_pixels, largest = picture.width * picture.height, 0.0
+    for channel in (1, 0, 2):
+        counts = np.frombuffer(array("d", picture.getchannel(channel).histogram()))
+        mean, mean_square = ((counts @ _POWERS) / num_pixels).tolist()
+        largest = max(largest, math.sqrt(max(0.0, mean_square - mean**2)))
+        if largest >= enough:
+            break
+    return largest
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -13,8 +13,11 @@ from minimagen.sources.addresses import PORTS, Allowed
 MAX_CHARACTERS = 4096
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _WITHOUT_PATH = re.compile(r"[^/]*//[^/?#]*(?:[?#].*)?", re.DOTALL)
-_NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
-_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)", re.DOTALL)
+"""What ends in a number; such a host is an address, or meant to be one."""
+_USUAL_NUMBER = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})")
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def check_url(text: str, allowed: Allowed = frozenset()) -> URL | Rejection:
@@ -90,11 +93,10 @@ def _check_host(url: URL, host: str) -> URL | Rejection:
     if ":" in host:
         return url
     bare = host.removesuffix(".")
-    labels = bare.split(".")
-    if _NUMBER.fullmatch(labels[-1]):
-        usual = len(labels) == 4 and all(re.fullmatch(r"0|[1-9][0-9]{0,2}", label) for label in labels)
-        if not usual or any(int(label) > 255 for label in labels):
+    if _NUMBER.fullmatch(bare):
+        usual = _USUAL_NUMBER.fullmatch(bare)
+        if usual is None or any(int(part) > 255 for part in usual.groups()):
             return Rejection("blocked_address", "a number as the name of a host")
-    if len(bare) > 253 or not all(_NAME.fullmatch(label) for label in labels):
+    if len(bare) > 253 or not _NAME.fullmatch(bare):
         return Rejection("bad_url", "not the name of a host")
     return url if bare == url.raw_host else url.with_host(bare)
