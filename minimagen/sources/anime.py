@@ -69,7 +69,7 @@ def _make_plan(
         catalogue = Catalogue(client, listing, config.subtypes)
         newest = catalogue.newest_update()
         titles, is_all = _list_titles(catalogue, config, after, KnownKeys(folder, after))
-    listed = listed_titles(folder, after) if config.quotes else []
+    listed = [title for title in listed_titles(folder, after) if title.key not in tombstones] if config.quotes else []
     quotes: Mapping[str, tuple[str, ...]] = {}
     if config.quotes:
         wanted = [[*title.names[:1], title.english] for title in titles if not _obstacle(title)]

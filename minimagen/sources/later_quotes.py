@@ -24,6 +24,11 @@ class ListedTitle:
     """Of all its rows."""
 
     @property
+    def key(self) -> str:
+        """The title's own, whichever of its rows is the oldest."""
+        return self.first.key.partition("#")[0]
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All that it is called."""
         return tuple(json.loads(self.first.extra)["names"])
@@ -41,8 +46,8 @@ def listed_titles(folder: Path, after: Plan | None) -> list[ListedTitle]:
         for file in plan.files:
             for candidate in iter_candidates(candidates_path(folder, file.name)):
                 if candidate.reason in ("", "no_caption"):
-                    key = candidate.key.partition("#")[0]
-                    found.setdefault(key, ListedTitle(candidate)).captions.update(candidate.captions)
+                    title = ListedTitle(candidate)
+                    found.setdefault(title.key, title).captions.update(candidate.captions)
     return list(found.values())
 
 
@@ -58,6 +63,6 @@ def later_rows(
         own = dict.fromkeys(quote for name in title.names for quote in quotes.get(normalise_title(name), ()))
         new = tuple(quote for quote in own if quote not in title.captions)
         if new:
-            key = f"{title.first.key}#{snapshot}"
             extra = canonical_json(json.loads(title.first.extra) | {"num_quotes": len(new)})
+            key = f"{title.key}#{snapshot}"
             yield replace(title.first, key=key, captions=new, extra=extra, reason="", detail="")

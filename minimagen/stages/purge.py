@@ -71,12 +71,11 @@ def run_purge(source: str, older_than: str, *, today: date, root: Path = Path())
         print(f"purge: {out}: snapshot {snapshot} is no date: its rows stay, and their age is unknown")
     if not purged:
         print(f"purge: {out}: nothing in it is older than {before}")
-    print(_WHAT_NEXT.format(source=source))
+    print(_WHAT_NEXT)
 
 
 _WHAT_NEXT = """\
-purge: DVC still has the old versions. Record the new one, bring what follows from it up to date, delete the old ones:
-  dvc commit --force ingest@{source}
+purge: DVC still has the old versions. Bring what follows from the new one up to date, then delete the old ones:
   dvc repro
   dvc gc --workspace            # this machine's cache: keeps only what dvc.lock names now
   dvc gc --workspace --cloud    # the remote as well

@@ -178,6 +178,15 @@ def test_quotes_that_become_known_later_make_further_rows_of_the_same_posters(ca
     assert case.plan("s3", quotes=True, max_quote_requests=2)[: len(second)] == second
 
 
+def test_a_purged_title_gets_no_row_of_later_quotes(case: Case) -> None:
+    first = case.plan("s1", quotes=True, max_quote_requests=2)
+    case.clock.sleep(HOUR_S)
+    wanted = [one.key for one in case.candidates(first) if not one.reason]
+    write_graves(case.folder, with_keys(Graves({}, None), "s0", "too_old", wanted))
+
+    assert case.plan("s2", quotes=True, max_quote_requests=2) == first
+
+
 def test_in_the_end_every_title_has_all_its_quotes_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_case(tmp_path, monkeypatch, num_titles=10) as case:
         jobs: list[ShardJob] = []
