@@ -21,6 +21,7 @@ from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
 from minimagen.sources.image_memory import decode_bytes
+from minimagen.sources.perceptual_hash import perceptual_hash
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # a JPEG with several pictures (MPO) is a photograph
@@ -39,8 +40,8 @@ _DECODE_ERRORS = (  # what Pillow raises on damaged files, found by flipping bit
     zlib.error,
     Image.DecompressionBombError,
 )
-_DCT_SCALE = 2**14
 _STRIP_PIXELS = 2**18
+_POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,6 +53,8 @@ _TURNS = {
 }
 """What shows a picture of each EXIF orientation upright."""
 _SIDEWAYS = (5, 6, 7, 8)
+_SAY_ORIENTATION = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Where Pillow looks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def finish_image(opened: OpenedImage, rules: ImageRules) -> NormalisedImage | Re
     orig_size = opened.width, opened.height
     try:
         opened.picture.load()
-        orientation = opened.picture.getexif().get(0x0112, 1)
+        orientation = _orientation(opened.picture)
         picture = _flatten_and_shrink(opened.picture, rules)
     except _DECODE_ERRORS as error:
         return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
@@ -178,26 +181,8 @@ def encode_image(picture: Image.Image, encoding: str) -> bytes:
     return stream.getvalue()
 
 
-def perceptual_hash(picture: Image.Image) -> int:
-    """Returns a 64-bit hash of the coarse brightness pattern, as a signed integer: like pictures differ in few bits.
-
-    The 8 x 8 lowest frequencies of the DCT-II of the 32 x 32 grey picture, each compared with their median. Colour is
-    not seen. All numbers are integers below 2**53, so that every machine gives the same bits.
-    """
-    grey = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
-    frequencies = _DCT @ np.frombuffer(grey.tobytes(), np.uint8).reshape(32, 32).astype(np.float64) @ _DCT.T
-    middle = np.sort(frequencies, axis=None)[31:33]
-    bits = np.packbits(2 * frequencies > middle.sum())  # above the median
-    return int.from_bytes(bits.tobytes(), "big", signed=True)
-
-
-def _dct_matrix() -> np.ndarray:
-    frequency, position = np.mgrid[0:8, 0:32]
-    return np.rint(_DCT_SCALE * np.cos(np.pi * frequency * (2 * position + 1) / 64))
-
-
-_DCT = _dct_matrix()
-_POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
+def _orientation(image: Image.Image) -> int:
+    return 1 if _SAY_ORIENTATION.isdisjoint(image.info) else image.getexif().get(0x0112, 1)
 
 
 def _flatten_and_shrink(image: Image.Image, rules: ImageRules) -> Image.Image:
