@@ -39,7 +39,7 @@ NUM_PROCESSES = 2
 IN_FLIGHT = 64
 SHARD_ROWS = 1000
 THEIR_SHARD_ROWS = 10_000
-SERVICE = "table: pictures.parquet\nimages: {requests_per_s: 1000000, per_host: 64, in_flight: 64, robots: false}\n"
+HOSTS = "images: {requests_per_s: 1000000, per_host: 64, in_flight: 64, robots: false}\n"
 NOTES = (
     "pictures/s, median and range over the rounds, start-up included; the server runs on the same cores",
     "steady state: the pictures and the seconds that the larger number has more than the smaller one",
@@ -58,18 +58,20 @@ class Ours:
         """Downloads so many pictures."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             root = Path(name)
-            write_table(root / "pictures.parquet", self.url, num_steps)
-            (root / "service.yaml").write_text(SERVICE, encoding="utf-8")
+            (root / "pictures").mkdir()
+            write_table(root / "pictures/pictures.parquet", self.url, num_steps)
+            (root / "pictures/hosts.yaml").write_text(HOSTS, encoding="utf-8")
             (root / "params.yaml").write_text(json.dumps(self._params()), encoding="utf-8")
             command = [str(Path(sys.executable).parent / "minimagen"), "ingest", "manifest"]
-            timing = timed(command, root, {"MINIMAGEN_ALLOWED_ADDRESSES": self.url.removeprefix("http://")})
+            variables = {"PYTHONPATH": str(CHECKOUT), "MINIMAGEN_ALLOWED_ADDRESSES": self.url.removeprefix("http://")}
+            timing = timed(command, root, variables)
             counts = json.loads((root / "data/raw/manifest/manifest.json").read_bytes())["counts"]
             assert counts["stored"] == num_steps, counts
             return timing
 
     def _params(self) -> dict[str, object]:
         document = YAML(typ="safe", pure=True).load(load_experiment(CHECKOUT, "own-urls").text)
-        document["sources"]["manifest"] = "service.yaml"
+        document["sources"]["manifest"] = "pictures"
         document["ingest"]["manifest"]["shard_rows"] = SHARD_ROWS
         document["ingest"]["manifest"]["images"] |= {"store_size": 64, "min_side": 16, "encoding": "jpeg"}
         return document

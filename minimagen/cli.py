@@ -147,6 +147,10 @@ def purge(
     from minimagen.stages.purge import run_purge
 
     run_purge(source, older_than, today=datetime.now(UTC).date(), root=ROOT)
+    if (ROOT / "dvc.lock").exists():
+        command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", f"ingest@{source}"]
+        if subprocess.run(command, check=False).returncode:
+            raise UserError(f"purge: DVC did not record it, for the reason above: dvc commit --force ingest@{source}")
 
 
 @app.command()

@@ -75,10 +75,10 @@ def _prepare(site: Site, captions: ConceptualCaptions, *, snapshot: str) -> None
 
 
 def write_services(project: Path, site: Site, captions: ConceptualCaptions, *, num_rows: int) -> None:
-    """Writes what the sources read: a service file each, and a table of ``num_rows`` addresses and captions."""
+    """Writes what the sources read: service files, and a table of ``num_rows`` addresses and captions."""
     for name, document in _services(site).items():
-        write_json(project / f"{name}.yaml", document)
-    with (project / "table.csv").open("w", encoding="utf-8", newline="") as stream:
+        write_json(project / name, document)
+    with (project / "table/table.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(("url", "caption"))
         for number in range(num_rows):
@@ -94,18 +94,18 @@ def _services(site: Site) -> dict[str, object]:
         "cc12m_train": f"{site.url}/conceptual_12m/cc12m.tsv",
     }
     return {
-        "tmdb": {
+        "tmdb.yaml": {
             "api": {"url": f"{site.url}/3"} | api,
             "exports": {"url": f"{site.url}/p/exports"} | api,
             "images": hosts,
         },
-        "anime": {
+        "anime.yaml": {
             "kitsu": {"url": f"{site.url}/api/edge"} | api,
             "animechan": {"url": f"{site.url}/v1"} | api,
             "images": hosts,
         },
-        "conceptual_captions": {"hub": {"url": site.url} | api, "tsv": tsv, "images": hosts},
-        "manifest": {"table": "table.csv", "images": hosts},
+        "conceptual_captions.yaml": {"hub": {"url": site.url} | api, "tsv": tsv, "images": hosts},
+        "table/hosts.yaml": {"images": hosts},
     }
 
 
@@ -122,7 +122,7 @@ def params_of(snapshot: str, *, min_success: float = 0.3) -> Params:
     for name, num_steps in (("base", 800), ("super", 300)):
         demo["unets"][name]["training"] |= {"num_steps": num_steps, "save_every": 200}
     changed = {
-        "sources": {source: f"{source}.yaml" for source in SECTIONS},
+        "sources": {source: f"{source}.yaml" for source in SECTIONS} | {"manifest": "table"},
         "ingest": ingest,
         "unets": demo["unets"],
         "sampling": demo["sampling"],

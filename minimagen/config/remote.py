@@ -89,7 +89,7 @@ class ConceptualCaptionsConfig(RemoteSource):
     listing: Literal["hub", "tsv", "file"]
     """The hub's Parquet files, the TSV at its original address, or a TSV or Parquet file that the user has.
 
-    For a file the source's path is the file itself, or a service file that names it (``table: cc3m.tsv``)."""
+    For a file the source's path is the file itself, or a folder with it and ``hosts.yaml``."""
     max_rows: int | None = Field(ge=1)
     """Rows drawn from the list per snapshot, at most; a new snapshot draws the next ones; null is all."""
     seed: int

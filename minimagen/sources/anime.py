@@ -1,13 +1,15 @@
 """Anime as a source: Kitsu's posters, each with the first paragraph of its synopsis and quotes of Animechan.
 
 Adult titles are dropped, and what the service does not say counts as adult. The first snapshot takes the most watched
-titles; a later one what was changed since, as far as it is new. Knows no picture: ``remote.run`` fetches them.
+titles; a later one what was changed since, as far as it is new, and what quotes became known for. Knows no picture:
+``remote.run`` fetches them.
 """
 
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from minimagen.config import AnimeConfig
@@ -19,6 +21,7 @@ from minimagen.sources.captions import MAX_RAW_CHARS, clean_caption
 from minimagen.sources.clock import SYSTEM_CLOCK, Clock
 from minimagen.sources.http import ApiClient
 from minimagen.sources.kitsu import POSTER_SIZES, Catalogue, Title, moment
+from minimagen.sources.later_quotes import later_rows, listed_titles
 from minimagen.sources.secrets import secret_from_environment
 from minimagen.sources.services import AnimeServices, read_services
 from minimagen.sources.titles import normalise_title
@@ -36,7 +39,7 @@ def plan(
 ) -> list[ShardJob]:
     """Returns the jobs of a snapshot; its list is asked for once, and a killed listing goes on where it stopped.
 
-    A plan stays as it is once it is written: quotes that are known later belong to later snapshots.
+    A plan stays as it is once it is written: quotes that are known later make rows of later snapshots.
 
     Args:
         reads: the service file.
@@ -66,14 +69,18 @@ def _make_plan(
         catalogue = Catalogue(client, listing, config.subtypes)
         newest = catalogue.newest_update()
         titles, is_all = _list_titles(catalogue, config, after, KnownKeys(folder, after))
+    listed = [title for title in listed_titles(folder, after) if title.key not in tombstones] if config.quotes else []
     quotes: Mapping[str, tuple[str, ...]] = {}
     if config.quotes:
-        quotes = _gather(config, services, titles, listing, state, clock)
+        wanted = [[*title.names[:1], title.english] for title in titles if not _obstacle(title)]
+        wanted += [title.names_to_ask_for for title in listed]
+        quotes = _gather(config, services, wanted, listing, state, clock)
+    rows = chain((_candidate_of(title, config, quotes) for title in titles), later_rows(listed, quotes, snapshot))
     made = write_plan(
         folder,
         snapshot,
         shape,
-        honour_tombstones((_candidate_of(title, config, quotes) for title in titles), tombstones),
+        honour_tombstones(rows, tombstones),
         shard_rows=config.shard_rows,
         after=after,
         watermark={"updated_at": newest} if after is None or is_all else after.watermark,
@@ -110,15 +117,19 @@ def _list_titles(
 
 
 def _gather(
-    config: AnimeConfig, services: AnimeServices, titles: list[Title], listing: Path, state: Path, clock: Clock
+    config: AnimeConfig,
+    services: AnimeServices,
+    titles: Iterable[Sequence[str]],
+    listing: Path,
+    state: Path,
+    clock: Clock,
 ) -> Mapping[str, tuple[str, ...]]:
     key = secret_from_environment(KEY_NAME)
     book = QuoteBook(state / "quotes")
-    wanted = [title for title in titles if not _obstacle(title)]
     with quotes_client(services.animechan, key, state, clock) as client:
         gather_quotes(
             client,
-            ([*title.names[:1], title.english] for title in wanted),
+            titles,
             book=book,
             budget=budget_of(key, state, clock),
             max_requests=config.max_quote_requests,
@@ -134,6 +145,8 @@ def _candidate_of(title: Title, config: AnimeConfig, quotes: Mapping[str, tuple[
     reason = _obstacle(title) or ("" if captions else "no_caption")
     facts = {
         "title": title.names[0] if title.names else "",
+        "names": title.names,
+        "english": title.english,
         "subtype": title.subtype,
         "age_rating": title.age_rating,
         "start_date": title.start_date,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
 from minimagen.shards import ShardJob, read_table, write_table
+from minimagen.sources.captions import CLEANER_VERSION
 
 FORMAT_VERSION = 1
 CANDIDATE_SCHEMA = pa.schema(
@@ -194,6 +195,7 @@ def jobs_of(folder: Path, plan: Plan, source: str, reads: Path) -> list[ShardJob
                     "config": plan.config,
                     "snapshot": one.snapshot,
                     "candidates": {"name": file.name, "sha256": file.sha256},
+                    "cleaner_version": CLEANER_VERSION,
                 }
             ),
         )
@@ -217,8 +219,10 @@ def candidates_path(folder: Path, name: str) -> Path:
 
 def iter_candidates(path: Path) -> Iterator[Candidate]:
     """Yields the candidates of one file, in order."""
-    for record in read_table(path, [field.name for field in fields(Candidate)]).to_pylist():
-        yield Candidate(**record | {"captions": tuple(record["captions"])})
+    names = [field.name for field in fields(Candidate)]
+    columns = [column.to_pylist() for column in read_table(path, names).select(names).columns]
+    columns[names.index("captions")] = list(map(tuple, columns[names.index("captions")]))
+    yield from map(Candidate, *columns)
 
 
 class KnownKeys:

@@ -24,6 +24,8 @@ _CREDIT = re.compile(r"\(\s*source:[^()]*\)|\[\s*written by[^\[\]]*\]", re.IGNOR
 _SPACE_BEFORE_MARK = re.compile(r" +([.,!?;:])(?=\s|$)")
 _CAN_NOT = re.compile(r"\b([Cc])an not\b")
 _HASH_SIGN = re.compile(r"^(?:# )+")
+_NEEDS_MENDING = re.compile(r"[^ -%'-;=-~]")
+"""Anything but the printable ASCII that nothing is escaped or tagged with."""
 _SEPARATORS = dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x1f"), " ")  # ftfy would drop them and join two words
 _KEPT_FORMAT_CHARS = "\u200c\u200d"  # joiners, which spell words in several scripts
 
@@ -35,14 +37,19 @@ def clean_caption(raw: str) -> str:
     mojibake and curly quotes (ftfy), NFC, control characters, spoilers and credits, the detokenised spacing of
     Conceptual Captions (" ." to "."), white space. Raw text of more than MAX_RAW_CHARS is not meant to come here.
     """
+    text = _join_words(_mended(raw) if _NEEDS_MENDING.search(raw) else raw)
+    text = _join_words(_CREDIT.sub(" ", _SPOILER.sub(" ", text)))
+    text = _SPACE_BEFORE_MARK.sub(r"\1", _HASH_SIGN.sub("", text))
+    return _CAN_NOT.sub(r"\1annot", text)
+
+
+def _mended(raw: str) -> str:
+    """Does the first steps of ``clean_caption``, up to the control characters; plain ASCII would come out as it is."""
     text = html.unescape(html.unescape(raw))
     text = _PERSON.sub("person", text)
     text = _TAG.sub("", _BREAK_TAG.sub(" ", text)).translate(_SEPARATORS)
     text = unicodedata.normalize("NFC", ftfy.fix_text(text))
-    text = _join_words("".join(_plain(char) for char in text))
-    text = _join_words(_CREDIT.sub(" ", _SPOILER.sub(" ", text)))
-    text = _SPACE_BEFORE_MARK.sub(r"\1", _HASH_SIGN.sub("", text))
-    return _CAN_NOT.sub(r"\1annot", text)
+    return "".join(_plain(char) for char in text)
 
 
 def check_caption(text: str, rules: CaptionRules) -> Rejection | None:

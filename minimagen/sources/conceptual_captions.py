@@ -35,7 +35,7 @@ def plan(config: ConceptualCaptionsConfig, *, reads: Path, snapshot: str, folder
     """Returns the jobs that fetch the rows drawn so far, those of earlier snapshots first.
 
     Args:
-        reads: the service file; for the listing "file" the list itself will do.
+        reads: the service file; for the listing "file" the list itself, or its folder.
         state: where the list is kept once it is fetched.
 
     Raises:

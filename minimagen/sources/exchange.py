@@ -27,6 +27,7 @@ from minimagen.sources.user_agent import user_agent
 
 _AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAIL})
+_HEADERS = ("location", "retry-after", "x-robots-tag", "tdm-reservation")
 _OUR_OWN = frozenset(
     {errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
 )
@@ -51,7 +52,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, Sequence[str]]
-    """All values of each; names in lower case."""
+    """All values of those that anyone asks for; names in lower case."""
     body: Body | None
     """As it was sent; None unless the status is 200."""
 
@@ -124,9 +125,9 @@ class Exchange:
         assert self._session is not None, "used as a context manager"
         try:
             async with self._session.get(url, allow_redirects=False) as response:
-                headers = {name.lower(): response.headers.getall(name) for name in response.headers}
+                headers = {name: response.headers.getall(name, ()) for name in _HEADERS}
                 body: Body | Refused | None = None
-                reserved = opt_out(headers.get("x-robots-tag", ()), headers.get("tdm-reservation", ()))
+                reserved = opt_out(headers["x-robots-tag"], headers["tdm-reservation"])
                 if response.status == 200 and is_picture and reserved is not None:
                     body = Refused("opted_out", reserved)
                 elif response.status == 200:

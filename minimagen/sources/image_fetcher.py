@@ -122,7 +122,7 @@ class ImageFetcher:
         try:
             async with self._turns.turn(host) as visit:
                 answer = await self._exchange.get(url, max_bytes, is_picture=not is_robots)
-                if isinstance(answer, Answer):
+                if isinstance(answer, Answer) and answer.status in (429, 503):
                     pause_s = retry_after_s(answer.header("retry-after"), self._clock)
                     if answer.status == 429 or (answer.status == 503 and pause_s is not None):
                         is_parked = visit.wants_pause(pause_s)

@@ -5,6 +5,7 @@ that breaks a rule, is a ``Rejection``. Colour profiles are dropped, not applied
 """
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -20,6 +21,7 @@ from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
 from minimagen.sources.image_memory import decode_bytes
+from minimagen.sources.perceptual_hash import perceptual_hash
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # a JPEG with several pictures (MPO) is a photograph
@@ -38,8 +40,8 @@ _DECODE_ERRORS = (  # what Pillow raises on damaged files, found by flipping bit
     zlib.error,
     Image.DecompressionBombError,
 )
-_DCT_SCALE = 2**14
 _STRIP_PIXELS = 2**18
+_POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,6 +53,8 @@ _TURNS = {
 }
 """What shows a picture of each EXIF orientation upright."""
 _SIDEWAYS = (5, 6, 7, 8)
+_SAY_ORIENTATION = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Where Pillow looks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +148,13 @@ def finish_image(opened: OpenedImage, rules: ImageRules) -> NormalisedImage | Re
     orig_size = opened.width, opened.height
     try:
         opened.picture.load()
-        orientation = opened.picture.getexif().get(0x0112, 1)
+        orientation = _orientation(opened.picture)
         picture = _flatten_and_shrink(opened.picture, rules)
     except _DECODE_ERRORS as error:
         return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
     if orientation in _TURNS:
         picture = picture.transpose(_TURNS[orientation])
-    deviation = _deviation(picture)
+    deviation = _deviation(picture, rules.min_std)
     if deviation < rules.min_std:
         return Rejection("flat", f"standard deviation {deviation:.2f} of 255, at least {rules.min_std:g} expected")
     return NormalisedImage(
@@ -177,26 +181,8 @@ def encode_image(picture: Image.Image, encoding: str) -> bytes:
     return stream.getvalue()
 
 
-def perceptual_hash(picture: Image.Image) -> int:
-    """Returns a 64-bit hash of the coarse brightness pattern, as a signed integer: like pictures differ in few bits.
-
-    The 8 x 8 lowest frequencies of the DCT-II of the 32 x 32 grey picture, each compared with their median. Colour is
-    not seen. All numbers are integers below 2**53, so that every machine gives the same bits.
-    """
-    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
-    frequencies = _DCT @ grey @ _DCT.T
-    middle = np.sort(frequencies, axis=None)[31:33]
-    bits = np.packbits(2 * frequencies > middle.sum())  # above the median
-    return int.from_bytes(bits.tobytes(), "big", signed=True)
-
-
-def _dct_matrix() -> np.ndarray:
-    frequency, position = np.mgrid[0:8, 0:32]
-    return np.rint(_DCT_SCALE * np.cos(np.pi * frequency * (2 * position + 1) / 64))
-
-
-_DCT = _dct_matrix()
-_POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
+def _orientation(image: Image.Image) -> int:
+    return 1 if _SAY_ORIENTATION.isdisjoint(image.info) else image.getexif().get(0x0112, 1)
 
 
 def _flatten_and_shrink(image: Image.Image, rules: ImageRules) -> Image.Image:
@@ -244,12 +230,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.merge("LA", (shades, alpha))
 
 
-def _deviation(picture: Image.Image) -> float:
-    """Returns the standard deviation of the channel that has the largest, 0 to 127.5."""
-    counts = np.frombuffer(array("q", picture.histogram()), np.int64).reshape(3, 256)
-    num_pixels = picture.width * picture.height
-    mean, mean_square = (counts @ _POWERS / num_pixels).T
-    return float(np.sqrt(np.maximum(0.0, mean_square - mean**2)).max())
+def _deviation(picture: Image.Image, enough: float) -> float:
+    """Returns the standard deviation, 0 to 127.5, of a channel that has enough of it, or else of the one with most."""
+    num_pixels, largest = picture.width * picture.height, 0.0
+    for channel in (1, 0, 2):
+        counts = np.frombuffer(array("d", picture.getchannel(channel).histogram()))
+        mean, mean_square = ((counts @ _POWERS) / num_pixels).tolist()
+        largest = max(largest, math.sqrt(max(0.0, mean_square - mean**2)))
+        if largest >= enough:
+            break
+    return largest
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -40,7 +40,7 @@ def locate_list(config: ConceptualCaptionsConfig, reads: Path, state: Path) -> L
     """Returns the list that the parameters name; fetches it if it is not there yet.
 
     Args:
-        reads: a service file; for the listing "file" the list itself will do.
+        reads: a service file; for the listing "file" the list itself, or its folder.
 
     Raises:
         ConfigError: the service file is wrong, or the user's file is missing or lacks a column.

@@ -5,9 +5,6 @@ Reads the table and asks nothing; pictures are fetched by ``remote``.
 A row's key is a hash of its address alone. So it stays the same when rows are appended, reordered or captioned anew,
 and each picture is fetched once. Rows of the same address become one row with all their captions; the second and
 later ones are recorded as duplicate_url. A later snapshot lists the addresses that no earlier one had.
-
-DVC sees a change of the table that the source's path names, not of one that a service file names: there the label of
-the snapshot is what says that the table is to be read again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +28,7 @@ def plan(config: ManifestConfig, *, reads: Path, snapshot: str, folder: Path, st
     """Returns the jobs that fetch the pictures of a table, those of earlier snapshots first.
 
     Args:
-        reads: the table, or a service file (YAML) that names it and says how its hosts may be asked.
+        reads: the table, or a folder with it and ``hosts.yaml``, which says how its hosts may be asked.
         state: where rows are gathered meanwhile.
 
     Raises:

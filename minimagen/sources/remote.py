@@ -16,10 +16,13 @@ from minimagen.files import canonical_json, sha256_bytes, sha256_file
 from minimagen.shards import ShardJob, ShardReport, find_report, write_shard
 from minimagen.sources.candidates import candidates_path, iter_candidates
 from minimagen.sources.collecting import collect
+from minimagen.sources.decoding import Decoder
+from minimagen.sources.decoding_notes import read_notes
 from minimagen.sources.image_fetcher import ImageFetcher
+from minimagen.sources.older_captions import has_older_captions, known_outcomes
 from minimagen.sources.remote_rows import row_of, settle, wanted_urls, wish_for
 from minimagen.sources.services import ImageHosts, read_image_hosts
-from minimagen.sources.spool import Spool, open_spool, remove_spool
+from minimagen.sources.spool import Spool, notes_path, open_spool, remove_spool, spool_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +54,30 @@ def run(job: ShardJob, *, folder: Path, state: Path, num_processes: int = 1) -> 
     if report is None:
         report = _run(job, _task_of(job, folder), folder, state, num_processes)
     if not report.pending:
-        remove_spool(_spool_path(state, job))
+        remove_spool(spool_path(state, job.name))
     return report
 
 
 def remove_old_spools(jobs: Iterable[ShardJob], *, folder: Path, state: Path) -> None:
     """Deletes the spools that no job needs: of shards that are done (a kill may leave one), or no longer planned."""
-    planned = {_spool_path(state, job): job for job in jobs}
-    for path in sorted((state / "spool").glob("*.sqlite")):
+    planned = {spool_path(state, job.name): job for job in jobs}
+    for path in sorted((state / "spool").glob("*.spool")):
         if path not in planned or find_report(folder, planned[path]) is not None:
             remove_spool(path)
 
 
+def being_decoded(jobs: Iterable[ShardJob], *, state: Path) -> list[str]:
+    """Returns the addresses of the pictures that the processes of some jobs were decoding when they died."""
+    return [url for job in jobs for url in read_notes(notes_path(spool_path(state, job.name)))]
+
+
 def _run(job: ShardJob, task: _Task, folder: Path, state: Path, num_processes: int) -> ShardReport:
     wishes = [wish_for(candidate, task.captions) for candidate in iter_candidates(task.candidates)]
-    with open_spool(_spool_path(state, job), task.fingerprint) as spool:
-        known = spool.verdicts()
-        missing = [url for url in wanted_urls(wishes) if url not in known]
+    with open_spool(spool_path(state, job.name), task.fingerprint) as spool:
+        wanted = wanted_urls(wishes)
+        if has_older_captions(job, folder):
+            spool.take_over(known_outcomes(job, folder), wanted)
+        missing = [url for url in wanted if url not in spool.verdicts()]
         if missing:
             asyncio.run(_ask(missing, task, spool, state, num_processes))
         outcomes = settle(wishes, spool.verdicts())
@@ -79,8 +89,10 @@ def _run(job: ShardJob, task: _Task, folder: Path, state: Path, num_processes: i
 
 async def _ask(urls: Sequence[str], task: _Task, spool: Spool, state: Path, num_processes: int) -> None:
     num_at_once = max(1, task.hosts.in_flight // num_processes)
-    async with ImageFetcher(task.hosts, max_bytes=task.max_bytes, state=state, num_processes=num_processes) as fetcher:
-        await collect(urls, fetcher.fetch, spool.keep, rules=task.images, num_at_once=num_at_once)
+    fetcher = ImageFetcher(task.hosts, max_bytes=task.max_bytes, state=state, num_processes=num_processes)
+    async with fetcher:
+        with Decoder(task.images, spool.notes, spool.suspects) as decoder:
+            await collect(urls, fetcher.fetch, decoder, spool.keep, num_at_once=num_at_once)
 
 
 def _task_of(job: ShardJob, folder: Path) -> _Task:
@@ -98,7 +110,3 @@ def _task_of(job: ShardJob, folder: Path) -> _Task:
         hosts=read_image_hosts(Path(spec["reads"])),
         fingerprint=sha256_bytes(canonical_json({key: spec[key] for key in spec if key != "reads"}).encode()),
     )
-
-
-def _spool_path(state: Path, job: ShardJob) -> Path:
-    return state / "spool" / f"{job.name}.sqlite"

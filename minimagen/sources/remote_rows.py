@@ -90,7 +90,9 @@ def row_of(wish: Wish, image: NormalisedImage, *, source: str, snapshot: str) ->
     """Returns the row of a candidate that is stored."""
     candidate, captions = wish.candidate, wish.captions
     assert isinstance(captions, Captions), f"{candidate.key} is stored without a caption"
-    dropped = {"captions_dropped": dict(captions.dropped)} if captions.dropped else {}
+    extra = candidate.extra
+    if captions.dropped:
+        extra = canonical_json(json.loads(extra) | {"captions_dropped": dict(captions.dropped)})
     return Row(
         key=candidate.key,
         image_bytes=image.content,
@@ -111,7 +113,7 @@ def row_of(wish: Wish, image: NormalisedImage, *, source: str, snapshot: str) ->
         adult=candidate.adult,
         lang=candidate.lang,
         fetched_at=snapshot_instant(snapshot),
-        extra=canonical_json(json.loads(candidate.extra) | dropped),
+        extra=extra,
     )
 
 

@@ -14,7 +14,8 @@ from minimagen.errors import UserError
 from minimagen.files import canonical_json, sha256_bytes, sha256_file
 from minimagen.rows import Row, snapshot_instant
 from minimagen.shards import ShardJob, ShardReport, find_report, write_shard
-from minimagen.sources.images import encode_image, perceptual_hash
+from minimagen.sources.images import encode_image
+from minimagen.sources.perceptual_hash import perceptual_hash
 from minimagen.sources.scene_deal import check_deal, deal_scene
 from minimagen.sources.scene_drawing import DRAWING_VERSION, Sprites, draw_scene, read_sprite_names, read_sprites
 from minimagen.sources.scene_grammar import (

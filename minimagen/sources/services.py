@@ -8,12 +8,14 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, StringConstraints
 
-from minimagen.config import Section, read_section, read_yaml
+from minimagen.config import ConfigError, Section, read_section, read_yaml
 from minimagen.config.params import validate_section
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?$")]
 """An http or https address without name and password, without query and without a slash at its end."""
 ServiceT = TypeVar("ServiceT", bound=Section)
+HOSTS_FILE = "hosts.yaml"
+"""What stands beside a table of the user's in a folder of their own, where the defaults for hosts do not suit."""
 
 
 class Endpoint(Section):
@@ -80,13 +82,8 @@ class ConceptualCaptionsServices(Section):
 
 
 class TableServices(Section):
-    """What a source reads whose list is a table that the user has, where the defaults for hosts do not suit.
+    """What ``hosts.yaml`` says."""
 
-    Otherwise the source reads the table itself.
-    """
-
-    table: Path
-    """Relative to the service file."""
     images: ImageHosts
 
 
@@ -102,24 +99,37 @@ def read_services(path: Path, kind: type[ServiceT]) -> ServiceT:
 def read_image_hosts(path: Path) -> ImageHosts:
     """Reads what any service file says of hosts of pictures, its section ``images``; a table says nothing of them.
 
+    Args:
+        path: a service file, a table, or the folder of a table.
+
     Raises:
         ConfigError: it is missing, is not YAML, or a value is wrong; one line per problem with file, key and value.
     """
-    if not is_service_file(path):
+    if path.is_dir():
+        return read_services(path / HOSTS_FILE, TableServices).images
+    if not _is_service_file(path):
         return ImageHosts()
     document = read_yaml(path)
     return validate_section(document.get("images") if isinstance(document, dict) else None, path, ImageHosts)
 
 
-def is_service_file(path: Path) -> bool:
-    """Tells by its name whether a source's path is a service file, or else a table."""
-    return path.suffix.lower() in (".yaml", ".yml")
-
-
 def table_of(path: Path) -> Path:
-    """Returns the table that a source's path is or, being a service file, names.
+    """Returns the table that a source's path is or, being a folder, holds beside ``hosts.yaml``.
+
+    A service file that names the table would not do: DVC sees changes of the path itself, and of what is in it.
 
     Raises:
-        ConfigError: the service file is missing or names none.
+        ConfigError: the path is a service file, or a folder without a table or with several files that may be it.
     """
-    return path.parent / read_services(path, TableServices).table if is_service_file(path) else path
+    if _is_service_file(path):
+        raise ConfigError(f"{path}: is YAML, expected a table, or a folder that holds it and {HOSTS_FILE}")
+    if not path.is_dir():
+        return path
+    names = sorted(entry.name for entry in path.iterdir() if entry.name != HOSTS_FILE and entry.name[0] != ".")
+    if len(names) != 1:
+        raise ConfigError(f"{path}: holds {', '.join(names) or 'nothing'}, expected one table, and {HOSTS_FILE}")
+    return path / names[0]
+
+
+def _is_service_file(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")

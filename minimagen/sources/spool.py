@@ -1,58 +1,126 @@
 """The spool of one shard: what came of each address, kept the moment it is known, until the shard is written.
 
-A killed process loses only what it was about to keep. Knows no row and no network. A spool of other work (another
-list, other rules), or one that cannot be read, is begun anew: it may be deleted at any time.
+A killed process loses only what it was about to keep, and leaves the addresses of the pictures that it was decoding:
+one of them may be what it died of. Knows no row and no network.
+
+A file that only ever grows: a line that says which work it is of, then records, each of
+
+    length, CRC-32      of what follows, 4 bytes each, little-endian
+    JSON, line feed     [address] of a suspect, [address, reason, detail] of a refusal, or the fields of a picture
+    content             of a picture
+
+What a kill or the disk left half written is cut off with all that follows; a spool of other work (another list, other
+rules) is begun anew. It may be deleted at any time.
 """
 
+import errno
+import json
 import logging
-import sqlite3
-from collections.abc import Iterator
+import os
+import struct
+import zlib
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from minimagen.rows import Rejection
+from minimagen.sources.decoding_notes import DecodingNotes, read_notes
 from minimagen.sources.images import NormalisedImage
 
 logger = logging.getLogger(__name__)
 
-_PICTURE_COLUMNS = tuple(field.name for field in fields(NormalisedImage))
-_INSERT_PICTURE = f"INSERT INTO picture VALUES ({', '.join('?' * (1 + len(_PICTURE_COLUMNS)))})"
-_values_of = attrgetter(*_PICTURE_COLUMNS)
-# A write is safe from kills once it is in the log; NORMAL leaves waiting for the disk to the few checkpoints.
-_PRAGMAS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 10000;"
-_SCHEMA = f"""
-    CREATE TABLE IF NOT EXISTS work (fingerprint TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS refusal (url TEXT PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS picture (url TEXT PRIMARY KEY, {", ".join(_PICTURE_COLUMNS)});
-"""
+FORMAT_VERSION = 1
+_HEAD = struct.Struct("<II")
+_FACTS = tuple(one.name for one in fields(NormalisedImage) if one.name != "content")
+_facts_of = attrgetter(*_FACTS)
+_SHA256 = 1 + _FACTS.index("sha256")
+
+Verdicts = dict[str, str | Rejection]
+"""For each address the SHA-256 of the file that came, or why none did."""
 
 
 @dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the record of a picture stands, without its head."""
+
+    start: int
+    length: int
+
+
+@dataclass(slots=True)
 class Spool:
     """An open spool; made by ``open_spool``."""
 
-    _database: sqlite3.Connection
+    _descriptor: int
+    _end: int
+    notes: DecodingNotes = field(init=False)
+    """Of what is decoded now."""
+    suspects: set[str] = field(default_factory=set)
+    """Addresses of the pictures that processes were decoding when they were killed, or died of them."""
+    _verdicts: Verdicts = field(default_factory=dict)
+    _pictures: dict[str, _Place] = field(default_factory=dict)
 
     def keep(self, url: str, outcome: NormalisedImage | Rejection) -> None:
         """Keeps what came of an address; once this returns, no kill of the process loses it."""
+        assert url not in self._verdicts, f"{url} has two outcomes"
         if isinstance(outcome, Rejection):
-            self._database.execute("INSERT INTO refusal VALUES (?, ?, ?)", (url, outcome.reason, outcome.detail))
+            self._append([url, outcome.reason, outcome.detail])
+            self._verdicts[url] = outcome
         else:
-            self._database.execute(_INSERT_PICTURE, (url, *_values_of(outcome)))
+            self._pictures[url] = self._append([url, *_facts_of(outcome)], outcome.content)
+            self._verdicts[url] = outcome.sha256
 
-    def verdicts(self) -> dict[str, str | Rejection]:
-        """Returns for each address the SHA-256 of the file that came, or why none did."""
-        refusals = self._database.execute("SELECT url, reason, detail FROM refusal")
-        verdicts: dict[str, str | Rejection] = {url: Rejection(reason, detail) for url, reason, detail in refusals}
-        return verdicts | dict(self._database.execute("SELECT url, sha256 FROM picture"))
+    def take_over(self, outcomes: Iterable[tuple[str, NormalisedImage | Rejection]], urls: Collection[str]) -> None:
+        """Keeps what is known from elsewhere of those of some addresses that nothing is kept of yet."""
+        missing = set(urls) - self._verdicts.keys()
+        for url, outcome in outcomes:
+            if url in missing:
+                missing.remove(url)
+                self.keep(url, outcome)
+
+    def suspect(self, url: str) -> None:
+        """Keeps that a process may have died of a picture."""
+        if url not in self.suspects:
+            self._append([url])
+            self.suspects.add(url)
+
+    def verdicts(self) -> Verdicts:
+        """Returns what is kept of each address."""
+        return self._verdicts
 
     def picture(self, url: str) -> NormalisedImage:
         """Returns the picture that came from an address."""
-        columns = ", ".join(_PICTURE_COLUMNS)
-        found = self._database.execute(f"SELECT {columns} FROM picture WHERE url = ?", (url,)).fetchone()
-        return NormalisedImage(*found)
+        place = self._pictures[url]
+        line, _, content = os.pread(self._descriptor, place.length, place.start).partition(b"\n")
+        return NormalisedImage(content, *json.loads(line)[1:])
+
+    def _append(self, facts: list[object], content: bytes = b"") -> _Place:
+        payload = json.dumps(facts).encode() + b"\n" + content
+        record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+        if os.pwrite(self._descriptor, record, self._end) != len(record):
+            raise OSError(errno.ENOSPC, "No space left for the spool")
+        place = _Place(self._end + _HEAD.size, len(payload))
+        self._end += len(record)
+        return place
+
+    def read(self, stream: BinaryIO) -> None:
+        """Takes in what an earlier process kept, from the first record on; cuts off what is not whole."""
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(self._end)
+        while (payload := _next_record(stream, size - self._end)) is not None:
+            [url, *facts] = json.loads(payload[: payload.index(b"\n")])
+            if not facts:
+                self.suspects.add(url)
+            elif len(facts) == 2:
+                self._verdicts[url] = Rejection(*facts)
+            else:
+                self._verdicts[url] = facts[_SHA256 - 1]
+                self._pictures[url] = _Place(self._end + _HEAD.size, len(payload))
+            self._end += _HEAD.size + len(payload)
+        os.ftruncate(self._descriptor, self._end)
 
 
 @contextmanager
@@ -63,37 +131,44 @@ def open_spool(path: Path, fingerprint: str) -> Iterator[Spool]:
         fingerprint: of all that the outcomes depend on beside the hosts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    database = _open(path, fingerprint)
-    if database is None:
-        remove_spool(path)
-        database = _open(path, fingerprint)
-        assert database is not None, f"{path}: a new spool is not as it was made"
+    title = f"spool {FORMAT_VERSION} {fingerprint}\n".encode()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        yield Spool(database)
+        if os.pread(descriptor, len(title), 0) != title:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, title, 0)
+            notes_path(path).unlink(missing_ok=True)
+        spool = Spool(descriptor, len(title))
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            spool.read(stream)
+        for url in read_notes(notes_path(path)):
+            spool.suspect(url)
+        with DecodingNotes(notes_path(path)) as spool.notes:
+            yield spool
     finally:
-        database.close()
+        os.close(descriptor)
+
+
+def spool_path(state: Path, name: str) -> Path:
+    """Returns where the spool of the shard ``name`` stands below ``runs/ingest/<source>``."""
+    return state / "spool" / f"{name}.spool"
+
+
+def notes_path(path: Path) -> Path:
+    """Returns where the notes of what is being decoded stand, beside the spool."""
+    return path.with_name(f"{path.name}-notes")
 
 
 def remove_spool(path: Path) -> None:
-    """Deletes a spool and what SQLite keeps beside it."""
-    for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
-        name.unlink(missing_ok=True)
+    """Deletes a spool and the notes beside it."""
+    path.unlink(missing_ok=True)
+    notes_path(path).unlink(missing_ok=True)
 
 
-def _open(path: Path, fingerprint: str) -> sqlite3.Connection | None:
-    """Returns None if the spool is damaged, or of other work."""
-    work = f"{fingerprint} {_SCHEMA}"
-    database = sqlite3.connect(path, isolation_level=None)
-    try:
-        database.executescript(_PRAGMAS + _SCHEMA)
-        database.execute("INSERT INTO work SELECT ? WHERE NOT EXISTS (SELECT * FROM work)", (work,))
-        is_whole = database.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-        if is_whole and database.execute("SELECT * FROM work").fetchall() == [(work,)]:
-            return database
-    except sqlite3.OperationalError:
-        database.close()
-        raise
-    except sqlite3.DatabaseError as error:
-        logger.warning("%s: begun anew, since it cannot be read: %s", path, error)
-    database.close()
-    return None
+def _next_record(stream: BinaryIO, num_left: int) -> bytes | None:
+    """Returns what follows a head; None at the end, or where a record is not whole."""
+    if num_left < _HEAD.size:
+        return None
+    length, checksum = _HEAD.unpack(stream.read(_HEAD.size))
+    payload = stream.read(length) if length <= num_left - _HEAD.size else b""
+    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None

@@ -12,8 +12,12 @@ from minimagen.sources.addresses import PORTS, Allowed
 
 MAX_CHARACTERS = 4096
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
-_NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
-_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_WITHOUT_PATH = re.compile(r"[^/]*//[^/?#]*(?:[?#].*)?", re.DOTALL)
+_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)", re.DOTALL)
+"""What ends in a number; such a host is an address, or meant to be one."""
+_USUAL_NUMBER = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})")
+_LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def check_url(text: str, allowed: Allowed = frozenset()) -> URL | Rejection:
@@ -41,7 +45,7 @@ def redirected(url: URL, location: str, allowed: Allowed = frozenset()) -> URL |
         return Rejection("bad_redirect", "a redirect without Location")
     try:
         target = str(url.join(URL(location)))
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         return Rejection("bad_redirect", f"Location: {error}")
     return check_url(target, allowed)
 
@@ -68,7 +72,7 @@ def _parse(text: str) -> URL | Rejection:
     try:
         url = URL(text).with_fragment(None)
         scheme, host, port = url.scheme, url.raw_host, url.port
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, IndexError) as error:  # yarl indexes into what is not there in "http://[::1]@"
         return Rejection("bad_url", str(error))
     if scheme not in ("http", "https"):
         return Rejection("blocked_scheme", f"scheme {scheme[:20]!r}, http or https expected")
@@ -78,7 +82,8 @@ def _parse(text: str) -> URL | Rejection:
         return Rejection("bad_url", "credentials in it")
     if not port:
         return Rejection("bad_url", "port 0")
-    url = url.with_path(url.raw_path, encoded=True, keep_query=True)  # of an empty path that is "/"
+    if _WITHOUT_PATH.fullmatch(text):
+        url = url.with_path("/", encoded=True, keep_query=True)
     if url.explicit_port == (443 if scheme == "https" else 80):
         url = url.with_port(None)
     return _check_host(url, host.lower())
@@ -88,11 +93,10 @@ def _check_host(url: URL, host: str) -> URL | Rejection:
     if ":" in host:
         return url
     bare = host.removesuffix(".")
-    labels = bare.split(".")
-    if _NUMBER.fullmatch(labels[-1]):
-        usual = len(labels) == 4 and all(re.fullmatch(r"0|[1-9][0-9]{0,2}", label) for label in labels)
-        if not usual or any(int(label) > 255 for label in labels):
+    if _NUMBER.fullmatch(bare):
+        usual = _USUAL_NUMBER.fullmatch(bare)
+        if usual is None or any(int(part) > 255 for part in usual.groups()):
             return Rejection("blocked_address", "a number as the name of a host")
-    if len(bare) > 253 or not all(_NAME.fullmatch(label) for label in labels):
+    if len(bare) > 253 or not _NAME.fullmatch(bare):
         return Rejection("bad_url", "not the name of a host")
-    return url.with_host(bare)
+    return url if bare == url.raw_host else url.with_host(bare)

@@ -17,6 +17,7 @@ from minimagen.contact_sheet import contact_sheet
 from minimagen.evaluation.report import verdict
 from minimagen.evaluation.results import leaves, to_metrics
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
+from minimagen.manifest import read_manifest
 from minimagen.progress import Progress
 from minimagen.stages.device import device_from_environment
 from minimagen.stages.evaluation_inputs import (
@@ -30,7 +31,7 @@ from minimagen.stages.evaluation_inputs import (
     open_split,
     read_sections,
 )
-from minimagen.stages.evaluation_outs import METRICS_FILE, REPORT_FILE, write_outs
+from minimagen.stages.evaluation_outs import METRICS_FILE, RAW, REPORT_FILE, write_outs
 from minimagen.stages.measure import Measurements, measure
 from minimagen.stages.measure_epochs import NUM_EPOCH_PAIRS, kept_epochs
 from minimagen.stages.run_lock import run_lock
@@ -137,7 +138,13 @@ def _tell(tracked: TrackedStage, inputs: Inputs, found: Measurements) -> None:
     sheet.save(path)
     tracked.image(0, "held_out", path, "\n".join(captions))
     metrics = {key: float(str(value)) for key, value in leaves(to_metrics(found.results))}
-    tracked.finish(metrics, [inputs.root / METRICS_FILE, inputs.root / REPORT_FILE])
+    tracked.finish(metrics | _row_counts(inputs), [inputs.root / METRICS_FILE, inputs.root / REPORT_FILE])
+
+
+def _row_counts(inputs: Inputs) -> dict[str, float]:
+    """Returns how many rows of each source were asked for, stored, rejected why, and are pending."""
+    counts = {source: read_manifest(inputs.root / RAW / source).counts for source in inputs.params.sources}
+    return {f"data.{source}.{key}": float(number) for source, one in counts.items() for key, number in one.items()}
 
 
 def _write_timings(runs: Path, found: Measurements, device: torch.device, total_s: float) -> None:

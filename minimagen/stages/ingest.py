@@ -21,8 +21,8 @@ from minimagen.shards import (
     remove_unplanned,
 )
 from minimagen.sources.captions import CLEANER_VERSION
-from minimagen.sources.remote import remove_old_spools
-from minimagen.stages.pool import map_jobs, num_processes_from_environment
+from minimagen.sources.remote import being_decoded, remove_old_spools
+from minimagen.stages.pool import WorkerDiedError, map_jobs, num_processes_from_environment
 from minimagen.stages.run_lock import run_lock
 from minimagen.stages.source_plans import OUT, STATE, PlannedSource, plan_source
 
@@ -44,7 +44,7 @@ def _ingest(params: Params, source: str, root: Path) -> None:
     planned = plan_source(params, source, root, num_processes=num_processes_from_environment())
     _make_room(out, planned)
     reports: list[ShardReport] = []
-    for report in _run_missing(out, planned):
+    for report in _run_missing(out, planned, runs):
         reports.append(report)
         print(f"ingest: {len(reports)}/{len(planned.jobs)} {report.name}: {_told(report)}", flush=True)
     remove_old_spools(planned.jobs, folder=out, state=runs)
@@ -71,7 +71,7 @@ def _make_room(out: Path, planned: PlannedSource) -> None:
         print(f"ingest: removed {path.relative_to(out)}, which is not in the plan")
 
 
-def _run_missing(out: Path, planned: PlannedSource) -> Iterator[ShardReport]:
+def _run_missing(out: Path, planned: PlannedSource, runs: Path) -> Iterator[ShardReport]:
     """Yields the reports of what is done, then runs the rest: no process is started where there is nothing to do."""
     missing: list[ShardJob] = []
     for job in planned.jobs:
@@ -80,7 +80,16 @@ def _run_missing(out: Path, planned: PlannedSource) -> Iterator[ShardReport]:
             missing.append(job)
         else:
             yield report
-    yield from map_jobs(planned.run, missing, num_processes_from_environment())
+    try:
+        yield from map_jobs(planned.run, missing, num_processes_from_environment())
+    except WorkerDiedError as error:
+        pictures = being_decoded(missing, state=runs)
+        if not pictures:
+            raise
+        raise WorkerDiedError(
+            f"{error}. Or it died of a picture that was being decoded: {', '.join(pictures)}. "
+            "Run again: what was being decoded then gets a process of its own, which may die of it"
+        ) from error
 
 
 def _dump(config: Section) -> dict[str, object]:

@@ -17,6 +17,10 @@ from minimagen.errors import UserError
 from minimagen.shards import ShardJob, ShardReport
 
 
+class WorkerDiedError(UserError):
+    """A worker process was killed, or crashed."""
+
+
 def num_processes_from_environment() -> int:
     """Returns MINIMAGEN_PROCESSES, or the number of CPUs this process may use.
 
@@ -41,7 +45,7 @@ def map_jobs(
         num_processes: 1, or at most one job, runs in this process.
 
     Raises:
-        ValueError: a process was killed, most likely for want of memory; what is done stays done.
+        WorkerDiedError: a process was killed, most likely for want of memory; what is done stays done.
     """
     if num_processes == 1 or len(jobs) <= 1:
         yield from map(run, jobs)
@@ -54,7 +58,7 @@ def map_jobs(
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            raise UserError(
+            raise WorkerDiedError(
                 f"a worker process was killed, perhaps for want of memory: run again with MINIMAGEN_PROCESSES below "
                 f"{num_processes}; finished shards are kept"
             ) from error

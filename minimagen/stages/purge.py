@@ -27,7 +27,7 @@ from minimagen.shards import (
     write_shard,
 )
 from minimagen.sources.candidates import Plan, candidates_path, clear_plan, jobs_of, read_plan
-from minimagen.sources.spool import remove_spool
+from minimagen.sources.spool import remove_spool, spool_path
 from minimagen.sources.tombstones import Tombstones, read_graves, with_keys, write_graves
 from minimagen.stages.run_lock import run_lock
 from minimagen.stages.source_plans import OUT, STATE
@@ -71,12 +71,11 @@ def run_purge(source: str, older_than: str, *, today: date, root: Path = Path())
         print(f"purge: {out}: snapshot {snapshot} is no date: its rows stay, and their age is unknown")
     if not purged:
         print(f"purge: {out}: nothing in it is older than {before}")
-    print(_WHAT_NEXT.format(source=source))
+    print(_WHAT_NEXT)
 
 
 _WHAT_NEXT = """\
-purge: DVC still has the old versions. Record the new one, bring what follows from it up to date, delete the old ones:
-  dvc commit --force ingest@{source}
+purge: DVC still has the old versions. Bring what follows from the new one up to date, then delete the old ones:
   dvc repro
   dvc gc --workspace            # this machine's cache: keeps only what dvc.lock names now
   dvc gc --workspace --cloud    # the remote as well
@@ -142,7 +141,7 @@ def _empty(folder: Path, plans: Sequence[Plan], state: Path) -> None:
         for job in jobs_of(folder, plan, folder.name, reads=Path()):
             if job.name in own:
                 write_shard(folder, job, [], [])
-                remove_spool(state / "spool" / f"{job.name}.sqlite")
+                remove_spool(spool_path(state, job.name))
     shutil.rmtree(state / "listing", ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 from minimagen.rows import Rejection
-from minimagen.sources.collecting import MAX_DECODE_BYTES
+from minimagen.sources.decoding import MAX_DECODE_BYTES
 from minimagen.sources.images import normalise_image
 from tests.sources.damaged_pictures import damaged_pictures
 from tests.sources.odd_pictures import odd_pictures

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from minimagen.shards import iter_rows, shard_path
+from minimagen.shards import ShardJob, iter_rows, shard_path
 from minimagen.sources import anime, remote
 from minimagen.sources.anime import first_paragraph, poster_of
 from minimagen.sources.kitsu import Title
+from minimagen.sources.request_budget import HOUR_S
 from minimagen.sources.tombstones import Graves, with_keys, write_graves
 from tests.sources.anime_services import Case, config_of, running_case
 
@@ -159,6 +160,46 @@ def test_a_title_with_quotes_alone_has_a_caption(case: Case) -> None:
     captions = [one.captions for one in found if not one.reason]
     assert [len(quotes) for quotes in captions] == [4] * 6
     assert sum(one.reason == "no_caption" for one in found) == 42 - 6
+
+
+def test_quotes_that_become_known_later_make_further_rows_of_the_same_posters(case: Case) -> None:
+    first = case.plan("s1", quotes=True, max_quote_requests=2)
+    case.clock.sleep(HOUR_S)
+    second = case.plan("s2", quotes=True, max_quote_requests=2)
+
+    before = {one.key: one for one in case.candidates(first)}
+    later = case.candidates(second[len(first) :])
+    assert second[: len(first)] == first and len(later) >= 2
+    for one in later:
+        listed = before[one.key.removesuffix("#s2")]
+        assert one.captions and not set(one.captions) & set(listed.captions)
+        assert (one.url, one.page_url, one.adult, one.reason) == (listed.url, listed.page_url, False, "")
+        assert json.loads(one.extra)["num_quotes"] == len(one.captions)
+    assert case.plan("s3", quotes=True, max_quote_requests=2)[: len(second)] == second
+
+
+def test_a_purged_title_gets_no_row_of_later_quotes(case: Case) -> None:
+    first = case.plan("s1", quotes=True, max_quote_requests=2)
+    case.clock.sleep(HOUR_S)
+    wanted = [one.key for one in case.candidates(first) if one.reason in ("", "no_caption")]
+    write_graves(case.folder, with_keys(Graves({}, None), "s0", "too_old", wanted))
+
+    assert case.plan("s2", quotes=True, max_quote_requests=2) == first
+
+
+def test_in_the_end_every_title_has_all_its_quotes_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_case(tmp_path, monkeypatch, num_titles=10) as case:
+        jobs: list[ShardJob] = []
+        for number in range(5):
+            jobs = case.plan(f"s{number}", quotes=True, synopsis=False)
+            case.clock.sleep(HOUR_S)
+        told: dict[str, list[str]] = {}
+        for one in case.candidates(jobs):
+            told.setdefault(one.key.partition("#")[0], []).extend(one.captions)
+        decent = [one for one in case.services.entries if one.rating in ("G", "PG", "R") and one.has_poster]
+
+    assert {len(told[f"kitsu:{one.id}"]) for one in decent if not one.name.endswith("Season 2")} == {7}
+    assert all(len(captions) == len(set(captions)) for captions in told.values())
 
 
 def test_a_malformed_title_is_an_outcome_that_names_the_field(case: Case) -> None:

@@ -1,3 +1,4 @@
+import random
 import time
 import unicodedata
 
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from minimagen.config import CaptionRules
 from minimagen.rows import Rejection
+from minimagen.sources import captions
 from minimagen.sources.captions import MAX_RAW_CHARS, accept_caption, check_caption, clean_caption
 
 RULES = CaptionRules(min_chars=3, max_chars=20)
@@ -131,3 +133,12 @@ def test_repeated_marks_are_not_quadratic_enough_to_matter(mark: str) -> None:
     clean_caption(mark * (MAX_RAW_CHARS // len(mark)))
 
     assert time.monotonic() - start < 5.0
+
+
+def test_plain_ascii_comes_out_of_the_mending_steps_as_it_went_in() -> None:
+    alphabet = [char for char in map(chr, range(32, 127)) if char not in "&<"]
+    draw = random.Random(5)
+
+    for _ in range(2000):
+        raw = "".join(draw.choices(alphabet, k=draw.randrange(60)))
+        assert captions._mended(raw) == raw  # pyright: ignore[reportPrivateUsage]

@@ -1,13 +1,17 @@
 import asyncio
 import io
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from minimagen.rows import Rejection
-from minimagen.sources.collecting import by_turns, collect
+from minimagen.sources.collecting import Fetch, Keep, by_turns, collect
+from minimagen.sources.decoding import Decoder
+from minimagen.sources.decoding_notes import DecodingNotes
 from minimagen.sources.images import NormalisedImage
 from minimagen.sources.outcomes import Fetched, Postponed, Refused
 from tests.sources.remote_case import RULES
@@ -21,6 +25,15 @@ def picture(width: int = 16, height: int = 16, kind: str = "PNG") -> Fetched:
     noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
     Image.fromarray(noise).resize((width, height), Image.Resampling.NEAREST).save(stream, kind)
     return Fetched(stream.getvalue(), "http://a.example/")
+
+
+def run(urls: Sequence[str], fetch: Fetch, keep: Keep, num_at_once: int) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DecodingNotes(Path(folder) / "notes") as notes,
+        Decoder(RULES, notes, suspects=()) as decoder,
+    ):
+        asyncio.run(collect(urls, fetch, decoder, keep, num_at_once=num_at_once))
 
 
 class Host:
@@ -43,7 +56,7 @@ class Host:
 
     def collect(self, urls: Sequence[str], num_at_once: int = 4) -> dict[str, Outcome]:
         self.outcomes: dict[str, Outcome] = {}
-        asyncio.run(collect(urls, self.fetch, self.keep, rules=RULES, num_at_once=num_at_once))
+        run(urls, self.fetch, self.keep, num_at_once)
         return self.outcomes
 
 
@@ -103,7 +116,7 @@ def test_an_error_of_our_own_ends_the_collection() -> None:
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        asyncio.run(collect(["a", "b"], host.fetch, full, rules=RULES, num_at_once=2))
+        run(["a", "b"], host.fetch, full, num_at_once=2)
 
 
 def test_hosts_take_turns() -> None:

@@ -209,14 +209,14 @@ def test_a_file_that_changes_under_its_snapshot_is_told(tmp_path: Path) -> None:
 
 
 def test_a_parquet_file_of_the_user_is_a_list_too(tmp_path: Path) -> None:
-    path = tmp_path / "mine.parquet"
+    path = tmp_path / "mine/list.parquet"
+    path.parent.mkdir()
     captions = ["one", None, "t\tab", "line\nbreak", 'qu"ote', "NA"]
     urls = [f"http://a.example/{number}" for number in range(6)]
     pq.write_table(pa.table({"caption": captions, "image_url": urls, "more": [1] * 6}), path)
-    service = tmp_path / "mine.yaml"
-    service.write_text("{table: mine.parquet, images: {per_host: 1}}")
+    (path.parent / "hosts.yaml").write_text("images: {per_host: 1}")
 
-    found = {one.key: one for one in listed(tmp_path, plan(tmp_path, service, listing="file"))}
+    found = {one.key: one for one in listed(tmp_path, plan(tmp_path, path.parent, listing="file"))}
 
     assert [found[f"cc3m:{number:08d}"].captions for number in (0, 2, 3, 4, 5)] == [
         (captions[n],) for n in (0, 2, 3, 4, 5)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from minimagen.rows import Rejection
-from minimagen.sources.collecting import MAX_DECODE_BYTES
+from minimagen.sources.decoding import MAX_DECODE_BYTES
 from minimagen.sources.images import NormalisedImage, normalise_image
 from tests.sources.damaged_pictures import CONTAINERS, SIZE, Damaged, damaged_pictures, whole_file
 from tests.sources.normalise_all import CORPUS_RULES, corpus

@@ -11,7 +11,8 @@ from scipy.fft import dctn
 from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
-from minimagen.sources.images import NormalisedImage, encode_image, normalise_image, perceptual_hash
+from minimagen.sources.images import NormalisedImage, encode_image, normalise_image
+from minimagen.sources.perceptual_hash import perceptual_hash
 
 RULES = ImageRules(
     store_size=32, min_side=8, max_aspect=3.0, max_pixels=1_000_000, min_std=2.0, animated="first_frame", encoding="png"

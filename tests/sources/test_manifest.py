@@ -173,14 +173,30 @@ def test_a_table_that_changes_under_its_snapshot_is_told(tmp_path: Path) -> None
         plan(tmp_path, path)
 
 
-def test_a_service_file_names_the_table_and_how_its_hosts_may_be_asked(tmp_path: Path) -> None:
-    write(tmp_path / "tables/t.jsonl", RECORDS)
-    service = tmp_path / "tables/mine.yaml"
-    service.write_text("{table: t.jsonl, images: {requests_per_s: 50, robots: false}}")
+def test_a_folder_holds_the_table_and_says_how_its_hosts_may_be_asked(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine/t.jsonl", RECORDS).parent
+    (folder / "hosts.yaml").write_text("images: {requests_per_s: 50, robots: false}")
 
-    assert len(listed(tmp_path, plan(tmp_path, service))) == len(RECORDS)
-    assert (read_image_hosts(service).requests_per_s, read_image_hosts(service).robots) == (50, False)
-    assert read_image_hosts(tmp_path / "tables/t.jsonl").robots
+    assert len(listed(tmp_path, plan(tmp_path, folder))) == len(RECORDS)
+    assert (read_image_hosts(folder).requests_per_s, read_image_hosts(folder).robots) == (50, False)
+    assert read_image_hosts(folder / "t.jsonl").robots
+
+
+def test_a_path_whose_table_dvc_would_not_see_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "mine/t.jsonl", RECORDS)
+    (tmp_path / "mine.yaml").write_text("images: {}")
+
+    with pytest.raises(ConfigError, match=r"mine\.yaml: is YAML, expected a table, or a folder that holds it and host"):
+        plan(tmp_path, tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(("names", "found"), [((), "nothing"), (("a.csv", "b.csv"), r"a\.csv, b\.csv")])
+def test_a_folder_that_does_not_say_which_table_is_refused(tmp_path: Path, names: Sequence[str], found: str) -> None:
+    for name in ("hosts.yaml", *names):
+        write(tmp_path / "mine" / name, [])
+
+    with pytest.raises(ConfigError, match=rf"mine: holds {found}, expected one table, and hosts\.yaml"):
+        plan(tmp_path, tmp_path / "mine")
 
 
 @pytest.mark.parametrize(

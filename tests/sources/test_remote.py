@@ -224,13 +224,13 @@ def test_a_wrong_service_file_is_named_with_key_and_value(case: Case, site: Site
 def test_spools_that_no_job_needs_are_removed(case: Case, site: Site) -> None:
     [job] = case.plan([candidate("1", f"{site.url}/img/ok/a.png")])
     run(case, job)
-    for name in (f"{job.name}.sqlite", f"{job.name}.sqlite-wal", "2025-01-01-00000.sqlite", "unfinished-00001.sqlite"):
+    for name in (f"{job.name}.spool", f"{job.name}.spool-notes", "2025-01-01-00000.spool", "unfinished-00001.spool"):
         (case.state / "spool" / name).touch()
     unfinished = ShardJob(job.source, "unfinished-00001", job.spec)
 
     remote.remove_old_spools([job, unfinished], folder=case.folder, state=case.state)
 
-    assert [path.name for path in case.spools()] == ["unfinished-00001.sqlite"]
+    assert [path.name for path in case.spools()] == ["unfinished-00001.spool"]
 
 
 def test_a_table_of_addresses_is_read_with_careful_limits(case: Case, site: Site, host: PictureHost) -> None:

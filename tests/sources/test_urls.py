@@ -135,6 +135,7 @@ def test_what_is_no_address_is_its_own_spelling() -> None:
         ("http://user:pw@host.example/", "bad_url"),
         ("http://user@host.example/", "bad_url"),
         ("http://", "bad_url"),
+        ("http://[::1]@", "bad_url"),
         ("http://-host.example/", "bad_url"),
         ("http://" + "a." * 127 + "example/", "bad_url"),
         ("http://" + "a" * 64 + ".example/", "bad_url"),
@@ -168,7 +169,8 @@ def test_redirects_are_relative_to_where_they_come_from() -> None:
     url = URL("http://host.example/a/b.jpg")
     assert redirected(url, "c.jpg") == URL("http://host.example/a/c.jpg")
     assert redirected(url, "//other.example/c.jpg") == URL("http://other.example/c.jpg")
-    for location, reason in [("", "bad_redirect"), ("http://[", "bad_redirect"), ("file:///x", "blocked_scheme")]:
+    bad = ["", "http://[", "http://[::1]@/", "//[a]@"]
+    for location, reason in [*((one, "bad_redirect") for one in bad), ("file:///x", "blocked_scheme")]:
         rejection = redirected(url, location)
         assert isinstance(rejection, Rejection)
         assert rejection.reason == reason

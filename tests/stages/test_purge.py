@@ -130,11 +130,33 @@ def test_it_says_what_was_deleted_and_what_dvc_has_to_be_told(
     told = capsys.readouterr().out
     assert f"snapshot {FIRST}: {stored} pictures deleted from" in told and SECOND not in told
     assert [line.strip() for line in told.splitlines() if line.startswith("  dvc")] == [
-        "dvc commit --force ingest@tmdb",
         "dvc repro",
         "dvc gc --workspace            # this machine's cache: keeps only what dvc.lock names now",
         "dvc gc --workspace --cloud    # the remote as well",
     ]
+
+
+@pytest.mark.timeout(120)
+def test_the_command_has_dvc_record_what_is_left(case: TmdbCase) -> None:
+    (case.root / "dvc.yaml").write_text(
+        "stages:\n  ingest:\n    foreach: {tmdb: x}\n    do:\n      cmd: 'true'\n"
+        "      outs: [{'data/raw/${key}': {persist: true}}]\n"
+    )
+
+    def run(*arguments: str) -> str:
+        command, environment = [sys.executable, "-m", *arguments], os.environ | {"PYTHONPATH": str(CHECKOUT)}
+        done = subprocess.run(command, cwd=case.root, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("dvc", "init", "--no-scm", "--quiet")
+    run("dvc", "commit", "--force", "--quiet")
+    before = (case.root / "dvc.lock").read_bytes()
+
+    run("minimagen.cli", "purge", "--source", "tmdb", "--older-than", BEFORE.isoformat())
+
+    assert (case.root / "dvc.lock").read_bytes() != before
+    assert "up to date" in run("dvc", "status")
 
 
 def test_rows_as_old_as_allowed_stay(case: TmdbCase) -> None:
@@ -146,7 +168,7 @@ def test_rows_as_old_as_allowed_stay(case: TmdbCase) -> None:
 
 def test_what_was_answered_and_not_stored_goes_too(case: TmdbCase) -> None:
     name = case.written(FIRST, **CHANGES).files[0].name
-    spool, listing = case.state / "spool" / f"{name}.sqlite", case.state / "listing/2026-10-01-x/answers.sqlite"
+    spool, listing = case.state / "spool" / f"{name}.spool", case.state / "listing/2026-10-01-x/answers.sqlite"
     for path in (spool, spool.with_name(f"{spool.name}-wal"), listing):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"a picture")
