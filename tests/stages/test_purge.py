@@ -169,7 +169,7 @@ def test_rows_as_old_as_allowed_stay(case: TmdbCase) -> None:
 def test_what_was_answered_and_not_stored_goes_too(case: TmdbCase) -> None:
     name = case.written(FIRST, **CHANGES).files[0].name
     spool, listing = case.state / "spool" / f"{name}.spool", case.state / "listing/2026-10-01-x/answers.sqlite"
-    for path in (spool, spool.with_name(f"{spool.name}-wal"), listing):
+    for path in (spool, spool.with_name(f"{spool.name}-notes"), listing):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"a picture")
     torn = case.folder / f"plan/{FIRST}-00000.parquet.tmp-99"
