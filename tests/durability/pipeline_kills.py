@@ -1,7 +1,6 @@
 """One kill somewhere in a stage under DVC, and what came of it. Imports no pytest."""
 
 import random
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -49,7 +48,7 @@ class Outcome:
 
     kill: Kill
     hit: str
-    """What the one that was killed was: "nothing" where all had ended already."""
+    """How far it had come: "dvc" is before the stage's command, "nothing" where all had ended already."""
     gone_s: float
     """Until nothing was left that DVC had started; more than ``GONE_WITHIN_S`` is an orphan."""
     is_partial: bool
@@ -85,7 +84,9 @@ def run_kill(kill: Kill, clean: Clean, warm: WarmDvc, root: Path, cold_s: float)
     arguments = ("repro", "--single-item", kill.stage)
     started = start_cold(root, *arguments, shell=kill.shell) if kill.is_cold else warm.start(root, *arguments)
     time.sleep(kill.after * (clean.warm_s[kill.stage] + (cold_s if kill.is_cold else 0.0)))
-    hit, family = _strike(started, kill.target)
+    family = _strike(started, kill.target)
+    said = "".join(path.read_text(errors="replace") for path in root.glob("*.log"))
+    hit = "nothing" if not family else "stage" if "Running stage" in said else "dvc"
     gone_s = _wait_until_gone(family)
     started.ended()
     is_partial = _has_partial_out(root, kill.stage, clean)
@@ -93,20 +94,18 @@ def run_kill(kill: Kill, clean: Clean, warm: WarmDvc, root: Path, cold_s: float)
     return Outcome(kill, hit, gone_s, is_partial, code, outs_of(root, kill.stage) == clean.outs[kill.stage])
 
 
-def _strike(started: Started, target: Target) -> tuple[str, list[psutil.Process]]:
-    """Kills, and returns what was hit and the processes that are to end now."""
+def _strike(started: Started, target: Target) -> list[psutil.Process]:
+    """Kills, and returns the processes that are to end now; none where all have ended."""
     try:
         family = started.process.children(recursive=True)
     except psutil.NoSuchProcess:
-        return "nothing", []
+        return []
     stages = [each for each in family if not _is_shell(each)]
-    with suppress(psutil.NoSuchProcess):
-        if target != "stage":
-            started.process.kill()
-        if target != "dvc":
-            for each in stages:
-                each.send_signal(signal.SIGKILL)
-    return "stage" if stages else "dvc", [started.process, *family]
+    struck = [started.process] if target == "dvc" or not stages else stages
+    for each in [started.process, *stages] if target == "both" else struck:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    return [started.process, *family]
 
 
 def _is_shell(process: psutil.Process) -> bool:
@@ -121,11 +120,17 @@ def _wait_until_gone(family: Sequence[psutil.Process]) -> float:
     deadline = begun + GONE_WITHIN_S + 1.0
     left = list(family)
     while left and time.monotonic() < deadline:
-        left = [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        left = [each for each in left if _lives(each)]
         time.sleep(0.02)
     for each in left:
         each.kill()
     return time.monotonic() - begun
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _has_partial_out(root: Path, stage: str, clean: Clean) -> bool:

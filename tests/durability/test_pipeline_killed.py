@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.reproduce import reproduce
 from tests.durability.pipeline_kills import Outcome, draw_kills, run_kill
 from tests.durability.tables import show
-from tests.durability.toy_pipeline import OUTS, Clean, WarmDvc, run_clean, warm_dvc
-from tests.torture import num_times
+from tests.durability.toy_pipeline import CHECKOUT, COLD, OUTS, Clean, WarmDvc, outs_of, run_clean, warm_dvc
+from tests.torture import TORTURE, num_times
 
 NUM_KILLS, NUM_COLD = num_times(3, 20), num_times(0, 10)
 COLD_S = 6.0
@@ -51,6 +52,25 @@ def test_stages_run_again_at_once_change_no_byte(clean: Clean, warm: WarmDvc) ->
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in _files(clean.root / "data")}
     assert warm.start(clean.root, "repro", num_stages=len(OUTS)).ended() == 0
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in _files(clean.root / "data")} == before
+
+
+@pytest.mark.parametrize("stage", list(OUTS)[:: 1 if TORTURE else 4])
+def test_a_stage_run_bare_writes_what_dvc_had_it_write(clean: Clean, warm: WarmDvc, tmp_path: Path, stage: str) -> None:
+    root = clean.copy(stage, tmp_path / "project")
+    assert warm.start(root, "minimagen", *stage.split("@")).ended() == 0, (root / "warm.log").read_text()
+    assert outs_of(root, stage) == clean.outs[stage]
+
+
+@pytest.mark.skipif(TORTURE == 0, reason="each starts DVC and Python anew; run by make torture-ci")
+@pytest.mark.parametrize("stage", ["curate", "train@base"])
+def test_a_stage_run_by_a_flow_writes_the_same(
+    clean: Clean, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    root = clean.copy(stage, tmp_path / "project")
+    for name, value in COLD.items():
+        monkeypatch.setenv(name, value)
+    assert reproduce(stage, lambda line: None, root=root, environment={"PYTHONPATH": str(CHECKOUT)}) == "Ran"
+    assert outs_of(root, stage) == clean.outs[stage]
 
 
 def _files(folder: Path) -> list[Path]:

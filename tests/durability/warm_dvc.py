@@ -1,7 +1,8 @@
 """DVC and its stages in processes that start at once: `python -m tests.durability.warm_dvc`, a JSON request a line.
 
 All is imported once; each `dvc` is a fork, and so is each command that it starts, which stays its child: what is
-replaced of DVC is that it would start a new Python. A request is {"root", "arguments", "environment", "num_stages"};
+replaced of DVC is that it would start a new Python. Arguments that begin with "minimagen" are that command, without
+DVC. A request is {"root", "arguments", "environment", "num_stages"};
 told are "pid N" and, once it has ended, "ended STATUS". What is said goes to warm.log in the root.
 """
 
@@ -98,6 +99,11 @@ def run_dvc(request: dict[str, object]) -> NoReturn:
     environment = request["environment"]
     assert isinstance(environment, dict)
     os.environ |= environment
+    arguments = request["arguments"]
+    assert isinstance(arguments, list)
+    if arguments[0] == "minimagen":
+        sys.argv = arguments
+        end(cli.main)
     waiting: list[Waiting] = []
     for _ in range(int(str(request["num_stages"]))):
         waiting.append(fork_waiting(waiting))
@@ -110,8 +116,6 @@ def run_dvc(request: dict[str, object]) -> NoReturn:
             raise StageCmdFailedError(command, code)
 
     dvc.stage.run._run = run
-    arguments = request["arguments"]
-    assert isinstance(arguments, list)
     end(lambda: sys.exit(dvc.cli.main(arguments)))
 
 
