@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from minimagen.errors import BUSY_CODE, USER_ERROR_CODE
+from minimagen.stages.run_lock import run_lock, stage_lock
 from tests.durability.tables import show
 from tests.torture import num_times
 
@@ -103,9 +104,19 @@ def test_of_eight_at_once_one_works_and_the_others_name_it(tmp_path: Path, check
         assert {loser.code for loser in one.losers} == {BUSY_CODE}
         named = [re.findall(r"\.lock: held by process (\d+)$", loser.said.strip()) for loser in one.losers]
         assert named == [[str(one.winners[0])]] * (NUM_AT_ONCE - 1)
-        assert max(loser.cpu_s for loser in one.losers) < 1.0
         assert one.code == (-signal.SIGKILL if one.is_killed else USER_ERROR_CODE)
         assert one.next_code == USER_ERROR_CODE
+
+
+def test_a_second_one_ends_before_it_loads_anything_large(tmp_path: Path, checkout: Path) -> None:
+    (tmp_path / "params.yaml").touch()
+    command = [sys.executable, "-X", "importtime", "-m", "minimagen.cli", "train", "base"]
+    with run_lock(stage_lock(tmp_path, "train", "base")):
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert result.returncode == BUSY_CODE
+    assert "typer" in imported and not imported & {"torch", "pydantic", "numpy", "ruamel.yaml"}
 
 
 def _row(one: Round) -> dict[str, object]:
