@@ -10,6 +10,8 @@ TORTURED += tests/stages/test_verify.py tests/test_hostile_files.py tests/tracki
 TORTURED += $(addprefix tests/flows/test_, orchestrate_killed.py orchestrate_cancelled.py orchestrate_pipeline.py)
 TORTURED += $(addprefix tests/stages/test_train_, killed.py signalled.py not_finite.py hostile_disk.py)
 TORTURED += tests/test_hostile_disk.py tests/test_flipped_bits.py tests/training/test_checkpoint_crashes.py
+TORTURED += tests/durability/test_pipeline_killed.py tests/durability/test_state_machine.py tests/durability/test_one_at_a_time.py
+TORTURED += tests/tracking/test_trouble.py tests/tracking/test_real_server.py tests/flows/test_api_gone.py
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -26,6 +28,7 @@ setup: $(READY) ## the environment in .venv, once
 
 demo: $(READY) ## the whole pipeline on drawn pictures, from nothing to a report
 	@git rev-parse --git-dir > /dev/null 2>&1 || git init  # an unpacked archive: DVC works inside Git
+	@$(BIN)/minimagen repair  # of DVC's own files, should a power cut have torn one
 	$(BIN)/dvc repro
 	@echo
 	@echo "Report    data/eval/report.html"

@@ -12,6 +12,8 @@ import networkx
 from dvc.repo import Repo
 from dvc.stage import Stage
 
+from minimagen.stages.repair import heal
+
 Outcome = Literal["Ran", "RunCache", "UpToDate"]
 """The stage's command ran; its outs came from DVC's run cache; nothing had changed."""
 
@@ -32,7 +34,11 @@ class Step:
 
 
 def plan(root: Path = Path()) -> list[Step]:
-    """Returns every stage of a project, each after those whose outs it reads, siblings in the order of dvc.yaml."""
+    """Returns every stage of a project, each after those whose outs it reads, siblings in the order of dvc.yaml.
+
+    What a power cut left torn of DVC's own files is healed first.
+    """
+    heal(root)
     with Repo(str(root.resolve())) as repo:
         graph, stale = repo.index.graph, repo.status()
         order = {stage: number for number, stage in enumerate(repo.index.stages)}

@@ -19,6 +19,7 @@ import psutil
 
 from flows.plan import Outcome
 from minimagen.errors import BUSY_CODE
+from minimagen.stages.repair import heal
 from minimagen.training.interrupt import die_with_parent
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -59,6 +60,8 @@ def reproduce(
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
     command += [*(["--force"] if is_forced else []), stage]
     lines: list[str] = []
+    for line in heal(root):
+        say(line)
     with signals_raise(), _dvc(command, root, environment or {}) as process:
         assert process.stdout is not None
         try:

@@ -20,6 +20,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows.api_watch import at_work
 from flows.plan import ACCELERATOR
 from flows.progress import StageProgress
 from flows.reproduce import StageFailed, reproduce
@@ -68,7 +69,7 @@ def run_stage(
         progress.hear(line)
         say(line)
 
-    with _slot(needs_accelerator), _shown(stage, progress):
+    with _slot(needs_accelerator), _shown(stage, progress), at_work():
         outcome = reproduce(stage, hear, root=root, environment=_environment(root, device), is_forced=is_forced)
     return Completed(name=outcome, message=f"{stage}: {outcome}")
 

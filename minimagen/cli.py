@@ -4,6 +4,7 @@ Parameters are checked before a stage is imported, so a wrong one is told before
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from minimagen.config import Params
 
 ROOT = Path()
+_SHARED = ("train", "evaluate")
+"""Stages whose runs/ is the project's even where DVC works in a copy of it."""
 
 app = typer.Typer(
     help="Captioned images in, a trained text-to-image cascade out.",
@@ -43,6 +46,7 @@ app.add_typer(experiment, name="experiment")
 @app.command()
 def ingest(source: Annotated[str, typer.Argument(help="a name in `sources`")]) -> None:
     """Read one source into data/raw/<source>/, every row kept or rejected with a reason."""
+    _begin("ingest", source)
     params = _params()
     _known("sources", source, params.sources)
     from minimagen.sources.secrets import RedactingFilter
@@ -56,6 +60,7 @@ def ingest(source: Annotated[str, typer.Argument(help="a name in `sources`")]) -
 @app.command()
 def curate() -> None:
     """Group what is alike and split it into training and validation data: data/curated/."""
+    _begin("curate")
     params = _params()
     from minimagen.stages.curate import run_curate
 
@@ -65,6 +70,7 @@ def curate() -> None:
 @app.command(name="text-encoder")
 def text_encoder() -> None:
     """Fix the text encoder, down to the hash of every file: data/text_encoder/."""
+    _begin("text_encoder")
     params = _params()
     from minimagen.stages.text_encoder import run_text_encoder
 
@@ -74,6 +80,7 @@ def text_encoder() -> None:
 @app.command()
 def embed() -> None:
     """Encode every caption once: data/embeddings/."""
+    _begin("embed")
     params = _params()
     from minimagen.stages.embed import run_embed
 
@@ -83,6 +90,7 @@ def embed() -> None:
 @app.command()
 def train(unet: Annotated[str, typer.Argument(help="a name in `cascade`")]) -> None:
     """Train one U-Net of the cascade: data/models/<unet>/; run it again to go on after an interruption."""
+    _begin("train", unet)
     params = _params()
     _known("cascade", unet, params.cascade)
     from minimagen.stages.train import run_train
@@ -93,6 +101,7 @@ def train(unet: Annotated[str, typer.Argument(help="a name in `cascade`")]) -> N
 @app.command()
 def evaluate() -> None:
     """Measure the cascade on held-out data: data/eval/."""
+    _begin("evaluate")
     params = _params()
     from minimagen.stages.evaluate import run_evaluate
 
@@ -144,6 +153,7 @@ def purge(
     older_than: Annotated[str, typer.Option(help="180d, 26w, or a date like 2026-05-31")],
 ) -> None:
     """Delete what a source asked for too long ago, and keep it from coming back."""
+    _begin("ingest", source)
     from minimagen.stages.purge import run_purge
 
     run_purge(source, older_than, today=datetime.now(UTC).date(), root=ROOT)
@@ -160,6 +170,14 @@ def verify(json: Annotated[bool, typer.Option("--json", help="for programs")] = 
 
     if run_verify(ROOT.resolve(), as_json=json).damaged:
         raise typer.Exit(1)
+
+
+@app.command()
+def repair() -> None:
+    """Heal DVC's own files after a power cut or a kill, where `dvc repro` refuses to start."""
+    from minimagen.stages.repair import run_repair
+
+    run_repair(ROOT)
 
 
 @app.command()
@@ -324,6 +342,18 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, CrashLoopError):
         return CRASH_LOOP_CODE
     return DISK_CODE if is_of_disk(error) else None
+
+
+def _begin(stage: str, name: str | None = None) -> None:
+    """Refuses a second process at once, and ties this one to its DVC; the stage itself takes seconds to load."""
+    from minimagen.stages.dvc_parent import end_with_dvc
+    from minimagen.stages.run_lock import lock_early, stage_lock
+    from minimagen.tracking.location import project_root
+
+    end_with_dvc(ROOT)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    if is_first and (ROOT / "params.yaml").exists() and Path(name or stage).name == (name or stage):
+        lock_early(stage_lock(project_root(ROOT) if stage in _SHARED else ROOT, stage, name))
 
 
 def _params() -> "Params":

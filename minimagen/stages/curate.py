@@ -19,6 +19,7 @@ from minimagen.files import sha256_file, write_json
 from minimagen.manifest import Manifest, read_manifest, write_manifest
 from minimagen.rows import CURATED_SCHEMA, ROW_SCHEMA, Failure, Rejection
 from minimagen.shards import ShardFile, iter_images, read_table, shard_path, write_failures, write_table
+from minimagen.stages.run_lock import run_lock, stage_lock
 
 RAW = Path("data/raw")
 OUT = Path("data/curated")
@@ -48,7 +49,13 @@ def run_curate(params: Params, root: Path = Path()) -> None:
     Raises:
         ConfigError: data/raw has a folder that is not a source of the parameters.
         ValueError: a source is not ingested, a shard is damaged, or there are not two groups to split.
+        BusyError: another process curates.
     """
+    with run_lock(stage_lock(root, "curate")):
+        _curate(params, root)
+
+
+def _curate(params: Params, root: Path) -> None:
     started, out = time.monotonic(), root / OUT
     manifests = _read_sources(params, root / RAW)
     raw = [shard for source, manifest in manifests.items() for shard in _open_shards(root / RAW / source, manifest)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from minimagen.config import Params
 from minimagen.files import write_json
 from minimagen.stages.device import device_from_environment
+from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.text.embed import finish, plan, remove_unplanned, run
 
 CURATED = Path("data/curated")
@@ -22,7 +23,13 @@ def run_embed(params: Params, root: Path = Path()) -> None:
     Raises:
         ConfigError: MINIMAGEN_DEVICE asks for what this machine lacks.
         ValueError: a stage before this one has not finished, or its files have changed.
+        BusyError: another process encodes.
     """
+    with run_lock(stage_lock(root, "embed")):
+        _embed(params, root)
+
+
+def _embed(params: Params, root: Path) -> None:
     started, device, folder = time.monotonic(), device_from_environment(), root / OUT
     jobs = plan(
         root / CURATED,
@@ -30,9 +37,9 @@ def run_embed(params: Params, root: Path = Path()) -> None:
         config=params.embed,
         max_length=params.text_encoder.max_length,
     )
+    (folder / "manifest.json").unlink(missing_ok=True)  # Written last: a folder without one is unfinished.
     for path in remove_unplanned(folder, jobs):
         print(f"embed: removed {path.name}, which is not in the plan")
-    (folder / "manifest.json").unlink(missing_ok=True)  # Written last: a folder without one is unfinished.
     num_encoded = 0
     for number, job in enumerate(jobs, start=1):
         report = run(job, folder=folder, device=device)

@@ -34,11 +34,11 @@ from minimagen.stages.evaluation_inputs import (
 from minimagen.stages.evaluation_outs import METRICS_FILE, RAW, REPORT_FILE, write_outs
 from minimagen.stages.measure import Measurements, measure
 from minimagen.stages.measure_epochs import NUM_EPOCH_PAIRS, kept_epochs
-from minimagen.stages.run_lock import run_lock
+from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.stages.training_inputs import set_threads
 from minimagen.tracking.location import project_root
 from minimagen.tracking.stage import TrackedStage, tracked_stage
-from minimagen.training.interrupt import Interrupt, die_with_parent
+from minimagen.training.interrupt import Interrupt
 from minimagen.training.run_identity import NUM_NAME_DIGITS, source_sha256
 
 RUNS = Path("runs/evaluate")
@@ -56,13 +56,11 @@ def run_evaluate(params: Params, root: Path = Path()) -> None:
         SystemExit: 143 or 130 after a signal.
     """
     started = time.monotonic()
-    if "DVC_STAGE" in os.environ:
-        die_with_parent()
     set_threads()
     check_listed(root, params.cascade)
     device = torch.device(device_from_environment())
     runs = project_root(root) / RUNS
-    with run_lock(runs / "evaluate.lock"), Interrupt() as interrupt:
+    with run_lock(stage_lock(project_root(root), "evaluate")), Interrupt() as interrupt:
         found = _evaluate(params, root, device, runs, interrupt)
     _write_timings(runs, found, device, time.monotonic() - started)
     print(f"evaluate: {verdict(found.results)}\nevaluate: {root / REPORT_FILE}")

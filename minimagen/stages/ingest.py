@@ -23,7 +23,7 @@ from minimagen.shards import (
 from minimagen.sources.captions import CLEANER_VERSION
 from minimagen.sources.remote import being_decoded, remove_old_spools
 from minimagen.stages.pool import WorkerDiedError, map_jobs, num_processes_from_environment
-from minimagen.stages.run_lock import run_lock
+from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.stages.source_plans import OUT, STATE, PlannedSource, plan_source
 
 
@@ -35,7 +35,7 @@ def run_ingest(params: Params, source: str, root: Path = Path()) -> None:
         UserError: a service refuses, fewer rows were stored than the parameters ask for, or a worker died.
         BusyError: the source is being read or purged.
     """
-    with run_lock(root / STATE / f"{source}.lock"):
+    with run_lock(stage_lock(root, "ingest", source)):
         _ingest(params, source, root)
 
 
@@ -62,13 +62,19 @@ def _told(report: ShardReport) -> str:
 
 def _make_room(out: Path, planned: PlannedSource) -> None:
     """Deletes what the plan does not name; everything, if the folder was shaped by other parameters."""
-    manifest = out / "manifest.json"
-    is_other = manifest.exists() and read_manifest(out).params["config"] != _dump(planned.config)
-    manifest.unlink(missing_ok=True)  # a folder without a manifest is unfinished
+    is_other = _is_of_other_parameters(out, planned)
+    (out / "manifest.json").unlink(missing_ok=True)  # a folder without a manifest is unfinished
     if is_other:
         print(f"ingest: parameters have changed, {out} starts afresh")
     for path in remove_unplanned(out, [] if is_other else planned.jobs, keep=planned.keep):
         print(f"ingest: removed {path.relative_to(out)}, which is not in the plan")
+
+
+def _is_of_other_parameters(out: Path, planned: PlannedSource) -> bool:
+    try:
+        return read_manifest(out).params["config"] != _dump(planned.config)
+    except UserError:
+        return False  # absent or damaged: the record of each shard says what shaped it
 
 
 def _run_missing(out: Path, planned: PlannedSource, runs: Path) -> Iterator[ShardReport]:

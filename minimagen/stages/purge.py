@@ -29,7 +29,7 @@ from minimagen.shards import (
 from minimagen.sources.candidates import Plan, candidates_path, clear_plan, jobs_of, read_plan
 from minimagen.sources.spool import remove_spool, spool_path
 from minimagen.sources.tombstones import Tombstones, read_graves, with_keys, write_graves
-from minimagen.stages.run_lock import run_lock
+from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.stages.source_plans import OUT, STATE
 
 _REASON = "too_old"
@@ -60,7 +60,7 @@ def run_purge(source: str, older_than: str, *, today: date, root: Path = Path())
     known = sorted(path.name for path in (root / OUT).iterdir() if path.is_dir()) if (root / OUT).is_dir() else []
     if source not in known:
         raise UserError(f"--source: {root / OUT} has no {source!r}; it has {', '.join(known) or 'nothing'}")
-    with run_lock(root / STATE / f"{source}.lock"):
+    with run_lock(stage_lock(root, "ingest", source)):
         purged = purge(out, before, state=state)
     for one in purged:
         print(

@@ -11,6 +11,7 @@ from minimagen.config import Params
 from minimagen.files import write_json
 from minimagen.sources.scene_drawing import read_sprite_names
 from minimagen.sources.scene_grammar import grammar_corpus
+from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.text.locate import EncoderFiles, hash_folder, locate, refuse_revision, write_record
 from minimagen.text.names import TINY
 from minimagen.text.tiny import build_tiny
@@ -25,7 +26,13 @@ def run_text_encoder(params: Params, root: Path = Path()) -> None:
 
     Raises:
         ConfigError: there is no such encoder, or the hub cannot be reached; nothing was written.
+        BusyError: another process writes it.
     """
+    with run_lock(stage_lock(root, "text_encoder")):
+        _write(params, root)
+
+
+def _write(params: Params, root: Path) -> None:
     started = time.monotonic()
     folder = root / OUT
     name, revision = params.text_encoder.name, params.text_encoder.revision

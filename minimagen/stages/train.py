@@ -18,7 +18,7 @@ from minimagen.sealed import remove_leftovers
 from minimagen.stages.crash_loop import attempt
 from minimagen.stages.device import device_from_environment
 from minimagen.stages.launch import check_machine, open_ranks
-from minimagen.stages.run_lock import run_lock
+from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.stages.training_course import Course, open_course
 from minimagen.stages.training_follow_up import GRIDS, SNAPSHOTS
 from minimagen.stages.training_inputs import TrainingInputs, read_inputs, set_threads
@@ -59,14 +59,14 @@ def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
     set_threads()
     ranks = open_ranks(config, device)
     ranks.parts(config.batch_size, config.execution.accumulate)
-    if "DVC_STAGE" in os.environ or ranks.num_processes > 1:
+    if ranks.num_processes > 1:
         die_with_parent()
     runs, pictures = (project_root(root) / folder for folder in (RUNS, PICTURES))
     with ExitStack() as held:
         interrupt = held.enter_context(Interrupt())
         with ranks.main_first():
             if ranks.is_main:
-                held.enter_context(run_lock(runs / f"{unet_name}.lock"))
+                held.enter_context(run_lock(stage_lock(project_root(root), "train", unet_name)))
             with interrupt.at_once():
                 inputs = read_inputs(params, unet_name, root, stage=Path(__file__), pictures=pictures)
         run_folder = runs / inputs.identity.folder_name

@@ -1,7 +1,8 @@
 """The process that ships a journal while its stage runs, so that no tracker can slow down, stop or crash a training.
 
-Started with ``start_shipper``. It ends when its stage says so or dies, ignores the signals meant for the stage, runs at
-low priority and holds none of the stage's pipes. What it cannot ship in time the next one ships.
+Started with ``start_shipper``. It ends when its stage says so, or within seconds of its death, ignores the signals
+meant for the stage, runs at low priority and holds none of the stage's pipes. What it cannot ship in time the next one
+ships.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +27,8 @@ INTERVAL_S = 30.0
 MAX_BACKOFF_S = 300.0
 _WATCH_S = 1.0
 _LAST_FLUSH_S = 45
+_AFTER_DEATH_S = 3.5
+"""How long it outlives a stage that was killed; five seconds after that nothing of a stage is to be left."""
 
 
 class ShipperHandle:
@@ -94,6 +98,14 @@ def _stage_is_over(wait_s: float, parent: int) -> bool:
     return False
 
 
+def _end_after(parent: int) -> None:
+    """Ends this process a little after its stage has died, whatever the tracker keeps it waiting for."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S / 2)
+    time.sleep(_AFTER_DEATH_S)
+    os._exit(1)
+
+
 def main() -> int:
     """Runs the shipper; returns 0 where everything was shipped."""
     for stop in (signal.SIGINT, signal.SIGTERM):
@@ -106,6 +118,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    threading.Thread(target=_end_after, args=(arguments.parent,), daemon=True).start()
     tracker = Tracker(arguments.root)
     done = follow(tracker, arguments.run_folder, interval_s=arguments.interval_s, parent=arguments.parent)
     return 0 if done else 1

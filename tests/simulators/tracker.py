@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-Fault = Literal["refuse", "lose answer", "hang"]
-"""Answer 500 and do nothing; do it and close the connection; do nothing and never answer."""
+Fault = Literal["refuse", "lose answer", "hang", "slow"]
+"""Answer 500 and do nothing; do it and close the connection; do nothing and never answer; wait, then do it."""
+SLOW_S = 0.3
 Message = dict[str, object]
 Socket = socket.socket | tuple[bytes, socket.socket]
 
@@ -84,10 +85,20 @@ class _Store:
 class TrackerSimulator:
     """The server, running while its ``with`` block does."""
 
-    def __init__(self, fault: Callable[[str, int], Fault | None] = lambda path, nth: None) -> None:
-        """``fault`` names the fault of the ``nth`` request (from 0) to a path such as "runs/log-batch"."""
+    def __init__(
+        self,
+        fault: Callable[[str, int], Fault | None] = lambda path, nth: None,
+        *,
+        after: "TrackerSimulator | None" = None,
+    ) -> None:
+        """``fault`` names the fault of the ``nth`` request (from 0) to a path such as "runs/log-batch".
+
+        Args:
+            after: a server that has ended, whose address and contents this one has: the same one, started again.
+        """
         self.fault = fault
-        self.store = _Store()
+        self.store = _Store() if after is None else after.store
+        self._port = 0 if after is None else after._server.server_address[1]
         self.was_hit = threading.Event()
         """Set once a fault has happened."""
         self._counts: dict[str, int] = {}
@@ -174,7 +185,7 @@ class TrackerSimulator:
                 super().process_request_thread(request, client_address)
                 simulator._count_answering(-1)
 
-        return Server(("127.0.0.1", 0), self._handler())
+        return Server(("127.0.0.1", self._port), self._handler())
 
     def _answer(self, request: BaseHTTPRequestHandler, body: Message) -> bool:
         path = urlsplit(request.path).path.partition("/mlflow/")[2]
@@ -185,6 +196,8 @@ class TrackerSimulator:
         if fault == "hang":
             self.was_hit.set()
             return True
+        if fault == "slow":
+            self._released.wait(SLOW_S)
         answer: Message | None = {"error_code": "INTERNAL_ERROR", "message": "on purpose"}
         if fault != "refuse":
             with self._lock:

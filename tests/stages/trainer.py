@@ -18,6 +18,7 @@ import torch
 
 from minimagen.cli import tell_errors
 from minimagen.datasets.captioned import Batch
+from minimagen.stages.dvc_parent import end_with_dvc
 from minimagen.stages.train import run_train
 from minimagen.stages.training_course import Course
 from tests.stages.killable_training import tell_steps
@@ -47,7 +48,8 @@ def stumble(do: str, at_step: int, rank: int) -> None:
 
 
 def main() -> None:
-    """Runs the training that the arguments describe, and tells errors as the command line does."""
+    """Runs the training that the arguments describe, and ends and tells errors as the command line does."""
+    end_with_dvc()
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("minimagen").setLevel(logging.INFO)

@@ -31,6 +31,8 @@ stage = tracked_stage(
     Path(sys.argv[1]), params, stage="train", name="base", run_folder=folder, fingerprint="0123", is_live=True
 )
 stage.metrics(1, {"loss": 0.5})
+while not (folder / "ship.json").exists():
+    pass
 print(stage._shipper.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -147,6 +149,19 @@ def test_a_killed_stage_takes_its_shipper_along_and_is_shown_as_killed(tracked_p
     client = Tracker(tracked_project).client
     runs = client.search_runs(["1"], filter_string="tags.`minimagen.stage` = 'train'")
     assert [(run.info.status, run.data.metrics) for run in runs] == [("KILLED", {"loss": 0.5})]
+
+
+def test_a_killed_stages_shipper_is_gone_in_seconds_whatever_it_waits_for(
+    project: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "runs/train/base-0123").mkdir(parents=True)
+    (project / "runs/train/base-0123/ship.json").touch()  # what the stage waits for before it dies
+    with TrackerSimulator(lambda path, nth: "hang") as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        command = [sys.executable, "-c", STAGE_THAT_DIES, str(project)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, cwd=checkout, check=False, env=os.environ)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(int(done.stdout)).wait(timeout=5)
 
 
 def test_signals_for_the_stage_do_not_end_the_shipper(
