@@ -103,6 +103,9 @@ class Orchestra:
         each = {"interval": 86_400, "anchor_date": start.isoformat()}
         question = [{"schedule": each, "active": True, "parameters": parameters}]
         self._ask(f"/deployments/{self._deployment(name)}/schedules", question)
+        # What the server does by itself, but only once a minute.
+        soon = {"start_time": (start - timedelta(minutes=1)).isoformat(), "max_runs": 1}
+        self._ask(f"/deployments/{self._deployment(name)}/schedule", soon)
 
     def runs(self, name: str) -> list[str]:
         """Returns the runs of a deployment that were due, oldest first."""
