@@ -204,6 +204,15 @@ def count_rewinds(path: Path) -> int:
     raise JournalError(f"{path}: empty, not a journal yet")
 
 
+def whole_bytes(path: Path) -> int:
+    """Returns how many bytes of a journal are whole lines; the rest, if any, is a last line that was torn.
+
+    Raises:
+        JournalError: a line before the end is corrupt, or the file is not a journal of this format.
+    """
+    return _find_end(path).size_bytes
+
+
 def _whole_lines(path: Path, start_bytes: int) -> Iterator[tuple[dict[str, object], int]]:
     """Yields the content of each line whose checksum holds, and where it ends; a bad line may only be at the end."""
     bad_at: int | None = None

@@ -57,19 +57,26 @@ def read_sealed(folder: Path) -> dict[str, object]:
         OSError: a file is there but cannot be read.
     """
     manifest = _read_manifest(folder / MANIFEST)
-    files = manifest["files"]
-    if not isinstance(files, dict):
-        raise SealError(f"{folder / MANIFEST}: files is not a table")
+    files = _hashes_of(folder, manifest)
     present = {path.name for path in folder.iterdir()} - {MANIFEST}
     for name in sorted(present ^ files.keys()):
         raise SealError(
             f"{folder / name}: {'not listed in' if name in present else 'missing, but listed in'} {MANIFEST}"
         )
-    for name, listed in files.items():
+    for name, expected in files.items():
         found = sha256_file(folder / name)
-        if found != listed["sha256"]:
-            raise SealError(f"{folder / name}: sha256 is {found}, {MANIFEST} says {listed['sha256']}")
+        if found != expected:
+            raise SealError(f"{folder / name}: sha256 is {found}, {MANIFEST} says {expected}")
     return manifest
+
+
+def listed_hashes(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file of a sealed folder as its manifest says, having checked the manifest alone.
+
+    Raises:
+        SealError: the manifest is missing or changed.
+    """
+    return _hashes_of(folder, _read_manifest(folder / MANIFEST))
 
 
 def remove_leftovers(parent: Path, name: str = "*") -> None:
@@ -91,6 +98,13 @@ def replace_folder(temporary: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def _hashes_of(folder: Path, manifest: Mapping[str, object]) -> dict[str, str]:
+    try:
+        return {name: listed["sha256"] for name, listed in manifest["files"].items()}  # pyright: ignore[reportAttributeAccessIssue]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise SealError(f"{folder / MANIFEST}: files is not a table of files: {error!r}") from error
+
+
 def _render(content: Mapping[str, object]) -> bytes:
     sealed = {**content, "manifest_sha256": sha256_bytes(canonical_json(content).encode())}
     return (json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
@@ -104,7 +118,7 @@ def _read_manifest(path: Path) -> dict[str, object]:
         content.pop("manifest_sha256")
     except FileNotFoundError as error:
         raise SealError(f"{path}: missing") from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise SealError(f"{path}: damaged: {error!r}") from error
     if "files" not in content or _render(content) != written:
         raise SealError(f"{path}: damaged: its own hash does not hold")
