@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minimagen.errors import UserError
+from minimagen.files import write_private
 
 HOST = "127.0.0.1"
 FOLDER = Path("runs/prefect")
@@ -20,7 +21,6 @@ AUTH_FILE = FOLDER / "auth"
 EXPORTS_FILE = FOLDER / "env"
 """What a shell exports to talk to the server; there only while it runs."""
 _USER = "minimagen"
-_PRIVATE = 0o600
 _TIMEOUT_S = 10
 
 
@@ -88,14 +88,14 @@ def open_server(root: Path, port: int) -> LocalServer:
     """Returns the server of a project at a port; the string that opens it is made at the first call."""
     path = root / AUTH_FILE
     if not path.exists():
-        _write_private(path, f"{_USER}:{secrets.token_urlsafe(24)}\n")
+        write_private(path, f"{_USER}:{secrets.token_urlsafe(24)}\n")
     return LocalServer(port, path.read_text().strip())
 
 
 def announce(root: Path, server: LocalServer) -> None:
     """Leaves word for other terminals of how to talk to the running server."""
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in server.client_settings.items())
-    _write_private(root / EXPORTS_FILE, "".join(lines))
+    write_private(root / EXPORTS_FILE, "".join(lines))
 
 
 def withdraw(root: Path) -> None:
@@ -116,12 +116,3 @@ def announced_settings(root: Path) -> dict[str, str]:
         raise UserError(f"{path}: others may read it, and it holds a password: chmod 600 {path}")
     pairs = (word.partition("=") for word in shlex.split(path.read_text()) if "=" in word)
     return {name: value for name, _, value in pairs}
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=_PRIVATE, exist_ok=False)
-    temporary.write_text(text)
-    temporary.replace(path)

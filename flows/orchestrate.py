@@ -67,7 +67,7 @@ def orchestrate(root: Path, port: int, say: Callable[[str], None]) -> None:
         _check_port(port)
         adopt_orphans()
         server = open_server(root, port)
-        services = _services(root, server)
+        services = server_and_worker(root, server)
         try:
             _start(root, server, services, say)
             _watch(server, services, say)
@@ -79,7 +79,8 @@ def orchestrate(root: Path, port: int, say: Callable[[str], None]) -> None:
             _stop(*services)
 
 
-def _services(root: Path, server: LocalServer) -> tuple[Service, Service]:
+def server_and_worker(root: Path, server: LocalServer) -> tuple[Service, Service]:
+    """Returns both, not started yet."""
     environment = {**_outer_environment(), **server.settings(root)}
     serve = [*PREFECT, "server", "start", "--host", HOST, "--port", str(server.port)]
     work = [*PREFECT, "worker", "start", "--pool", WORK_POOL, "--type", "process"]

@@ -71,6 +71,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Replaces ``path`` by a text that its owner alone may read, at every moment of its being."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600, exist_ok=False)
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
 def canonical_json(record: object) -> str:
     """Returns JSON with sorted keys and no spaces, so that equal records have equal bytes; NaN is refused."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)

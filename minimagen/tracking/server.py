@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 from minimagen.errors import UserError
+from minimagen.tracking.doorkeeper import open_token
+from minimagen.tracking.guarded_app import APP_NAME, COOKIE_VARIABLE, TOKEN_VARIABLE
 from minimagen.tracking.location import artifact_location, project_root, tracking_uri
 from minimagen.tracking.view import compare_url, curves_url, has_views
 
@@ -59,11 +61,13 @@ def serve(root: Path, *, port: int, on_ready: Callable[[list[Page]], None]) -> N
     """
     command = _command(project_root(root), port)
     _check_port(port)
+    token = open_token(project_root(root))
+    environment = {TOKEN_VARIABLE: token, COOKIE_VARIABLE: f"minimagen-{port}"}
     with _signals_raise():
-        process = subprocess.Popen(command, env={**os.environ, **_ENVIRONMENT}, start_new_session=True)
+        process = subprocess.Popen(command, env={**os.environ, **_ENVIRONMENT, **environment}, start_new_session=True)
         try:
             _wait_until_ready(process, port)
-            on_ready(_pages(f"http://{HOST}:{port}"))
+            on_ready(_pages(f"http://{HOST}:{port}", token))
             raise ServerError(f"mlflow server ended by itself with exit code {process.wait()}")
         except _StopRequest:
             return
@@ -84,6 +88,9 @@ def _command(root: Path, port: int) -> list[str]:
         "--allowed-hosts": f"{HOST}:{port},localhost:{port}",
         "--cors-allowed-origins": f"http://{HOST}:{port},http://localhost:{port}",
         "--x-frame-options": "DENY",
+        "--app-name": APP_NAME,
+        # No log of requests: the first one of a browser has the token in it. h11 bounds what comes before a body.
+        "--uvicorn-opts": "--http h11 --no-access-log --timeout-keep-alive 5",
     }
     flat = [part for option in options.items() for part in option]
     return [sys.executable, "-m", "mlflow", "server", *flat, "--no-serve-artifacts"]
@@ -98,21 +105,24 @@ def _check_port(port: int) -> None:
             raise ServerError(f"port {port} is taken: {error.strerror}") from error
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, token: str = "") -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as answer:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    with opener.open(request, timeout=10) as answer:
         return answer.read()
 
 
-def _pages(base_url: str) -> list[Page]:
-    answer = json.loads(_get(f"{base_url}/api/2.0/mlflow/experiments/search?max_results=100"))
+def _pages(base_url: str, token: str) -> list[Page]:
+    """Every address carries the token: the first that a browser opens lets it in, and the door takes it away."""
+    answer = json.loads(_get(f"{base_url}/api/2.0/mlflow/experiments/search?max_results=100", token))
+    door = f"{base_url}/?token={token}"
     pages: list[Page] = []
     for experiment in answer.get("experiments", []):
         if has_views([tag["key"] for tag in experiment.get("tags", [])]):
             name, number = experiment["name"], experiment["experiment_id"]
-            pages.append(Page(f"{name}: cascades compared", compare_url(base_url, number)))
-            pages.append(Page(f"{name}: training curves", curves_url(base_url, number)))
-    return [*pages, Page("all of MLflow", base_url)]
+            pages.append(Page(f"{name}: cascades compared", compare_url(door, number)))
+            pages.append(Page(f"{name}: training curves", curves_url(door, number)))
+    return [*pages, Page("all of MLflow", door)]
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:

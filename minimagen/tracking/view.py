@@ -54,7 +54,7 @@ def curves_url(base_url: str, experiment_id: str) -> str:
 
 
 def _url(base_url: str, experiment_id: str, query: str) -> str:
-    return f"{base_url}/#/experiments/{experiment_id}/runs?{query}&workflowType=machine_learning"
+    return f"{base_url}#/experiments/{experiment_id}/runs?{query}&workflowType=machine_learning"
 
 
 def _quote(column: str) -> str:

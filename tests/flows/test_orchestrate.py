@@ -16,6 +16,9 @@ import pytest
 from flows.local_server import AUTH_FILE, EXPORTS_FILE, announced_settings
 from minimagen.stages.train import run_train
 from tests.flows.orchestra import PREFECT, Orchestra, environment, free_port, orchestra, until, write_training_project
+from tests.flows.prefect_probes import allowed, prefect_probes
+from tests.flows.prefect_server import door_of
+from tests.probes import run_probes, table
 from tests.stages.tiny_project import CHECKOUT, outs_of, run_folder, tiny_params, write_tiny_data
 
 NUM_STEPS, STOPPED_AT = 60, 30
@@ -66,6 +69,13 @@ def test_a_stranger_is_not_let_in(playing: Orchestra) -> None:
     assert answer(playing, "/admin/version") == 401
     assert answer(playing, "/deployments/name/train-cascade/train-cascade") == 401
     assert {host for host, _ in playing.listening()} == {"127.0.0.1"}
+
+
+def test_every_probe_of_the_server_is_answered_as_specified(playing: Orchestra) -> None:
+    probes = prefect_probes()
+    assert len(probes) >= 24
+    results = run_probes([*allowed(), *probes], door_of(playing.server))
+    assert [probe.name for probe, answer in results if probe.complaint(answer)] == [], table(results)
 
 
 def test_a_second_one_is_refused_and_names_the_first(playing: Orchestra) -> None:

@@ -18,7 +18,7 @@ def test_addresses_name_views_that_exist() -> None:
 
     assert has_views(list(tags))
     assert not has_views(["data_sha256"])
-    for url in (compare_url("http://127.0.0.1:5000", "7"), curves_url("http://127.0.0.1:5000", "7")):
+    for url in (compare_url("http://127.0.0.1:5000/", "7"), curves_url("http://127.0.0.1:5000/", "7")):
         share_key = url.partition("viewStateShareKey=")[2].partition("&")[0]
         assert f"mlflow.sharedViewState.{share_key}" in tags
         assert url.startswith("http://127.0.0.1:5000/#/experiments/7/runs?")
