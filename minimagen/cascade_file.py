@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from minimagen.config import SamplingConfig
 from minimagen.errors import MissingFileError, UserError
-from minimagen.files import write_json
+from minimagen.files import read_json, write_json
 from minimagen.saved_model import EncoderRecord
 
 FORMAT_VERSION = 1
@@ -53,11 +53,11 @@ def read_cascade_file(folder: Path) -> CascadeFile:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; `dvc repro` makes one, and it comes with an exported cascade")
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path)
         version = document["format_version"]
         if version == FORMAT_VERSION:
             settings = {name: json.dumps(document["sampling"][name]) for name in document["cascade"]}
             return CascadeFile({name: SamplingConfig.model_validate_json(text) for name, text in settings.items()})
-    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a record of a cascade: {error!r}") from error
     raise UserError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}")

@@ -4,6 +4,7 @@ Knows no encoder and no tokenizer. Captions are never padded: row i of the shard
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from minimagen.errors import UserError
-from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_atomic, write_json
+from minimagen.files import canonical_json, read_json, sha256_bytes, sha256_file, write_atomic, write_json
 from minimagen.shards import count_rows
 
 NULL_FILE = "null.safetensors"
@@ -95,13 +96,15 @@ def read_embeddings(path: Path) -> EmbeddingShard:
         with path.open("rb") as stream:
             header_bytes = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(header_bytes, MAX_HEADER_BYTES)))
-        metadata: dict[str, str] = json.loads(header["__metadata__"]["minimagen"])
+        metadata: dict[str, str] = dict(json.loads(header["__metadata__"]["minimagen"]))
         tokens, offsets = (_map_tensor(path, header[name], 8 + header_bytes) for name in ("tokens", "offsets"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: captions are not encoded yet") from error
-    except (ValueError, KeyError, TypeError) as error:
+        offsets = np.array(offsets)
+        _check_offsets(tokens, offsets)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: not an embedding file: {error!r}") from error
-    return EmbeddingShard(tokens, np.array(offsets), metadata)
+    return EmbeddingShard(tokens, offsets, metadata)
 
 
 def check_embeddings(shard: EmbeddingShard, curated_path: Path, *, path: Path) -> None:
@@ -131,18 +134,30 @@ def read_embedding_manifest(embeddings: Path) -> EmbeddingManifest:
     """
     path = embeddings / "manifest.json"
     try:
-        record = json.loads(path.read_bytes())
+        record = read_json(path)
         shards = tuple(EmbeddingFile(**shard) for shard in record.pop("shards"))
         return EmbeddingManifest(**record, shards=shards)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: captions are not encoded yet") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a manifest of embeddings: {error!r}") from error
+
+
+def _check_offsets(tokens: np.ndarray, offsets: np.ndarray) -> None:
+    if tokens.ndim != 2 or offsets.ndim != 1 or tokens.dtype != np.float16 or offsets.dtype != np.int64:
+        raise ValueError(f"tokens are {tokens.dtype} {tokens.shape}, offsets {offsets.dtype} {offsets.shape}")
+    if offsets[:1].tolist() != [0] or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
+        raise ValueError("offsets do not fit tokens")
 
 
 def _map_tensor(path: Path, entry: Mapping[str, Any], data_start: int) -> np.ndarray:
     shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
     dtype = np.dtype(_DTYPES[entry["dtype"]])
+    numbers = (*shape, start, end)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"shape {shape} or offsets {start}, {end} are no counts")
+    if math.prod(shape) * dtype.itemsize != end - start:
+        raise ValueError(f"shape {shape} does not take {end - start} bytes")
     if path.stat().st_size < data_start + end:
         raise ValueError("the file is cut off")
     if start == end:

@@ -9,7 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from minimagen.errors import UserError
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -84,6 +86,19 @@ def write_private(path: Path, text: str) -> None:
 def canonical_json(record: object) -> str:
     """Returns JSON with sorted keys and no spaces, so that equal records have equal bytes; NaN is refused."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file that anybody may have written.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is not JSON, or nested deeper or with longer numbers than Python reads.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {error}") from error
 
 
 def write_json(path: Path, record: object) -> None:

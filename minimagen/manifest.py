@@ -3,14 +3,13 @@
 The last file a data stage writes; a folder without one is unfinished. No clock, host or run is in it.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minimagen.errors import UserError
-from minimagen.files import canonical_json, sha256_bytes, write_json
+from minimagen.files import canonical_json, read_json, sha256_bytes, write_json
 from minimagen.shards import FORMAT_VERSION, ShardFile, ShardReport
 
 
@@ -58,14 +57,14 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / "manifest.json"
     try:
-        record: dict[str, object] = json.loads(path.read_bytes())
+        record: dict[str, object] = read_json(path)
         version, expected_hash = record.pop("version"), record.pop("data_sha256")
         if version != FORMAT_VERSION:
             raise UserError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
         manifest = _manifest_of(record)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: the stage that writes {folder} has not finished") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a manifest: {error!r}") from error
     if manifest.data_sha256 != expected_hash:
         raise UserError(f"{path}: data_sha256 does not fit its shards: the file was changed")

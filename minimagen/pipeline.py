@@ -210,7 +210,10 @@ def _stage_of(name: str, model: SavedModel, settings: SamplingConfig, device: to
     record = model.record
     with torch.device("meta"):
         network = UNet(record.unet, text_dim=record.encoder.text_dim, has_low_res=record.has_low_res)
-    network.load_state_dict(model.tensors, assign=True)
+    try:
+        network.load_state_dict(model.tensors, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"{name}: its weights are those of another network: {error}") from error
     network = network.eval().requires_grad_(False).to(device)
     law = record.diffusion
     schedule = NoiseSchedule(law.schedule, law.log_snr_shift, law.zero_terminal_snr)

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from minimagen.config import DiffusionConfig, Section, UNetConfig
+from minimagen.errors import UserError
 from minimagen.sealed import MANIFEST, SealError, read_sealed, write_sealed
-from minimagen.tensor_file import tensor_bytes
+from minimagen.tensor_file import read_tensors, tensor_bytes
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "config.json"
@@ -91,6 +92,7 @@ def read_model(folder: Path) -> SavedModel:
 
     Raises:
         SealError: a file is missing or changed, or the folder is of another format version.
+        UserError: the weights are no file of tensors, or not fp32.
     """
     manifest = read_sealed(folder)
     if manifest.get("format_version") != FORMAT_VERSION:
@@ -101,4 +103,7 @@ def read_model(folder: Path) -> SavedModel:
         record = ModelRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
     except ValidationError as error:
         raise SealError(f"{folder / RECORD_FILE}: not a model record: {error}") from error
-    return SavedModel(record, load_file(folder / WEIGHTS_FILE))
+    tensors = read_tensors(folder / WEIGHTS_FILE)
+    if other := next((name for name, tensor in tensors.items() if tensor.dtype != torch.float32), None):
+        raise UserError(f"{folder / WEIGHTS_FILE}: {other} is {tensors[other].dtype}, expected torch.float32")
+    return SavedModel(record, tensors)

@@ -18,6 +18,9 @@ from minimagen.config.ingest import IngestConfig
 from minimagen.config.section import ConfigError, Section
 from minimagen.config.unets import UNetSection
 
+MAX_YAML_BYTES, MAX_YAML_VALUES = 1_000_000, 20_000
+"""Far more than a parameter file or a dvc.lock has; fewer than keep this machine busy."""
+MAX_TOLD_CHARS = 500
 SectionT = TypeVar("SectionT", bound=Section)
 UNetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
 """Names a stage, a folder and a parameter section, hence no dots and no slashes."""
@@ -141,16 +144,35 @@ def read_yaml(path: Path) -> object:
     """Reads one YAML 1.2 file.
 
     Raises:
-        ConfigError: the file is missing, unreadable or not YAML.
+        ConfigError: the file is missing, unreadable, not YAML, or far larger than any of ours, aliases written out.
     """
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file (the working directory is the project)") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if len(content) > MAX_YAML_BYTES:
+        raise ConfigError(f"{path}: {len(content)} bytes, at most {MAX_YAML_BYTES} are read")
+    try:
+        document = YAML(typ="safe", pure=True).load(content.decode())
+    except (YAMLError, ValueError, TypeError, AssertionError, RecursionError) as error:
+        # ruamel lets through what int(), date() and its own tables say of a wrong value.
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:MAX_TOLD_CHARS]}") from error
+    _refuse_overgrown(document, path)
+    return document
+
+
+def _refuse_overgrown(document: object, path: Path) -> None:
+    """A few lines of aliases stand for more values than memory holds, or for one that holds itself."""
+    rest, num_values = [document], 0
+    while rest:
+        value = rest.pop()
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        num_values += 1
+        if num_values + len(rest) + len(parts) > MAX_YAML_VALUES:
+            raise ConfigError(f"{path}: more than {MAX_YAML_VALUES} values once its aliases are written out")
+        rest += parts
 
 
 def validate_params(document: object, path: Path) -> Params:

@@ -4,7 +4,6 @@ Every file is named with its SHA-256, and what was recorded is verified before i
 encoder, not how one is run. Nothing here touches the network at import, or where the files are already on the disk.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from huggingface_hub.errors import (
 
 from minimagen.config import ConfigError
 from minimagen.errors import UserError
-from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
+from minimagen.files import canonical_json, read_json, sha256_bytes, sha256_file, write_json
 from minimagen.text.names import ALIASES, HUB_TEXT_DIMS, TINY, TINY_TEXT_DIM
 
 RECORD_FILE = "encoder.json"
@@ -142,14 +141,14 @@ def read_record(stage_folder: Path) -> EncoderFiles:
     """
     path = stage_folder / RECORD_FILE
     try:
-        record = json.loads(path.read_bytes())
+        record = read_json(path)
         version = record.pop("version")
         if version != RECORD_VERSION:
             raise UserError(f"{path}: format version {version}, expected {RECORD_VERSION}")
         return EncoderFiles(**record, folder=stage_folder)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: stage text-encoder has not finished") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not an encoder record: {error!r}") from error
 
 
@@ -226,11 +225,13 @@ def _matching(folder: Path, patterns: Sequence[str]) -> list[str]:
 def _read_text_dim(folder: Path) -> int:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_bytes())
+        config = read_json(path)
         if config["model_type"] != "t5":
             raise ConfigError(f"text_encoder: {path}: model_type is {config['model_type']!r}, expected 't5'")
-        return int(config["d_model"])
+        if type(config["d_model"]) is not int:
+            raise TypeError(f"d_model is {config['d_model']!r}")
+        return config["d_model"]
     except FileNotFoundError as error:
         raise ConfigError(f"text_encoder: {path}: no such file: not a folder of a T5 encoder") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ConfigError(f"text_encoder: {path}: not a model's config.json: {error!r}") from error

@@ -14,25 +14,25 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import ValidationError
-from safetensors.torch import load_file
-from torch import Tensor
+from pydantic import Field, ValidationError
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from minimagen.config import Section
 from minimagen.errors import UserError
 from minimagen.files import canonical_json
 from minimagen.sealed import MANIFEST, SealError, read_sealed, remove_leftovers, write_sealed
-from minimagen.tensor_file import tensor_bytes
+from minimagen.tensor_file import read_tensors, tensor_bytes
 from minimagen.training.loop import TrainState
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 NUM_KEPT = 2
+Count = Annotated[int, Field(ge=0, le=2**53)]
 _MOMENTS = {"moments1": "exp_avg", "moments2": "exp_avg_sq"}
 
 
@@ -59,9 +59,9 @@ class LossScale(Section):
 class StateRecord(Section):
     """What state.json holds."""
 
-    step: int
+    step: Count
     """Optimiser steps done."""
-    num_updates: dict[str, int]
+    num_updates: dict[str, Count]
     """Updates of each parameter, by name; fp16 skips some steps."""
     loss_scale: LossScale | None
     """None unless the precision is fp16."""
@@ -145,7 +145,7 @@ def load_newest(folder: Path, state: TrainState, *, scaler: GradScaler | None, d
         except SealError as error:
             refused[path] = str(error)
             continue
-        _load_tensors(path, state)
+        _load_tensors(path, record, state)
         _restore(state, record, scaler)
         for other, reason in refused.items():
             logger.warning("%s is damaged, going on from %s: %s", other, path, reason)
@@ -197,17 +197,18 @@ def _slots(state: TrainState) -> Iterator[tuple[str, dict[str, Tensor]]]:
 
 
 @torch.no_grad()
-def _load_tensors(path: Path, state: TrainState) -> None:
+def _load_tensors(path: Path, record: StateRecord, state: TrainState) -> None:
     parameters = dict(state.network.named_parameters())
-    weights, averages = load_file(path / "weights.safetensors"), load_file(path / "averages.safetensors")
-    if _shapes(weights) != _shapes(parameters):
-        raise CheckpointError(f"{path / 'weights.safetensors'}: another network's: names or shapes differ")
+    weights, averages = (_tensors_of(path, name, state.network) for name in ("weights", "averages"))
+    moments = {file: _tensors_of(path, file, state.network, is_whole=False) for file in _MOMENTS}
+    if any(found.keys() != record.num_updates.keys() for found in moments.values()):
+        raise CheckpointError(f"{path / 'state.json'}: num_updates names other parameters than the moments")
     for name, parameter in parameters.items():
         parameter.copy_(weights[name])
     state.ema.load(averages)
     state.optimizer.state.clear()
     for file, moment in _MOMENTS.items():
-        for name, saved in load_file(path / f"{file}.safetensors").items():
+        for name, saved in moments[file].items():
             # The fused update walks memory, so a moment must have the layout of its parameter.
             value = torch.empty_like(parameters[name]).copy_(saved)
             state.optimizer.state[parameters[name]][moment] = value
@@ -234,6 +235,19 @@ def _loss_scale(scaler: GradScaler | None) -> LossScale | None:
 def _tell_differences(path: Path, then: Environment, now: Environment) -> None:
     if then != now:
         logger.warning("%s was saved under %s, now %s: the continuation is not bit-exact", path, then, now)
+
+
+def _tensors_of(path: Path, file: str, network: nn.Module, *, is_whole: bool = True) -> dict[str, Tensor]:
+    """Reads one of a state's files, before anything of the training is changed.
+
+    Args:
+        is_whole: there is a tensor for each parameter; of moments only for those that were updated.
+    """
+    found, parameters = read_tensors(path / f"{file}.safetensors"), dict(network.named_parameters())
+    wanted = parameters if is_whole else {name: parameters[name] for name in found.keys() & parameters.keys()}
+    if _shapes(found) != _shapes(wanted):
+        raise CheckpointError(f"{path / f'{file}.safetensors'}: another network's: names or shapes differ")
+    return found
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,19 @@ def recorded_connections() -> Iterator[list[Arguments]]:
     def listen(event: str, arguments: Arguments) -> None:
         if event == "socket.connect":
             record.append(arguments[1] if isinstance(arguments[1], tuple) else (arguments[1],))
+
+    with _listening(listen):
+        yield record
+
+
+@contextmanager
+def recorded_events(names: Collection[str]) -> Iterator[list[str]]:
+    """Gives the events of these names, each with its arguments, that happen while the block runs."""
+    record: list[str] = []
+
+    def listen(event: str, arguments: Arguments) -> None:
+        if event in names:
+            record.append(f"{event} {arguments!r:.200}")
 
     with _listening(listen):
         yield record
