@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 TORTURED := $(addprefix tests/sources/test_, http_faults.py image_corpus.py caption_corpus.py remote_killed.py remote_order.py politeness.py)
+TORTURED += tests/stages/test_verify.py tests/test_hostile_files.py
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -13,7 +14,7 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo orchestrate test check format torture-ci torture bench ui lock clean
+.PHONY: help setup demo orchestrate test check format torture-ci torture probes bench ui lock sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ torture: $(READY) ## the slow tests: kills, crashes, full sizes; ten times as ma
 	$(BIN)/python -m pytest -m slow
 	MINIMAGEN_TORTURE=10 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TORTURED)
 
+probes: $(READY) ## both servers started and probed by strangers: a line for each probe
+	$(BIN)/python -m tests.probe_servers
+
 bench: $(READY) ## training speed beside the peers, in an environment of their own (benchmarks/README.md has the others)
 	$(BIN)/python -m benchmarks.setup_peers
 	$(BIN)/python -m benchmarks.peers
@@ -68,6 +72,10 @@ lock: $(READY) ## requirements.lock anew from pyproject.toml; torch and what onl
 	$(BIN)/python -m pip install --quiet uv
 	echo torch | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --extra pipeline --extra dev --excludes - pyproject.toml -o requirements.lock
+
+sbom: ## a bill of materials of what is installed, in CycloneDX: dist/minimagen.cdx.json
+	@mkdir -p dist
+	@$(PYTHON) scripts/sbom.py $(TORCH) > dist/minimagen.cdx.json && echo dist/minimagen.cdx.json
 
 clean: ## what tools leave behind; no data, no runs, no environment
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

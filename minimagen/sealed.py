@@ -119,7 +119,7 @@ def _read_manifest(path: Path) -> dict[str, object]:
     except FileNotFoundError as error:
         raise SealError(f"{path}: missing") from error
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise SealError(f"{path}: damaged: {error!r}") from error
+        raise SealError(f"{path}: damaged: {type(error).__name__}: {error}") from error
     if "files" not in content or _render(content) != written:
         raise SealError(f"{path}: damaged: its own hash does not hold")
     return content

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guards import Guard
+from tests.guards import OFFLINE, Guard
 
 CHECKOUT = Path(__file__).parents[1]
 CACHES = tempfile.TemporaryDirectory(prefix="minimagen-tests-")
@@ -33,6 +33,11 @@ os.environ |= {
     "DVC_GLOBAL_CONFIG_DIR": f"{CACHES.name}/dvc-global",
 }
 
+OFFLINE_LOG = Path(CACHES.name) / "refused"
+"""What processes that tests started were refused."""
+os.environ["OFFLINE_LOG"] = str(OFFLINE_LOG)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+
 _GUARD = Guard(CHECKOUT)
 _GUARD.is_on = False
 
@@ -54,8 +59,10 @@ def _nothing_forbidden() -> Iterator[None]:
     _GUARD.is_on = True
     yield
     _GUARD.is_on = False
-    if _GUARD.refused:
-        pytest.fail("\n".join(_GUARD.refused), pytrace=False)
+    elsewhere = OFFLINE_LOG.read_text().splitlines() if OFFLINE_LOG.exists() else []
+    OFFLINE_LOG.unlink(missing_ok=True)
+    if refused := _GUARD.refused + elsewhere:
+        pytest.fail("\n".join(refused), pytrace=False)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What no test may do: reach beyond loopback, or write into the checkout. Watched through Python's audit events.
 
-Does not see processes that a test starts; the environment that conftest.py sets keeps those offline.
+Processes that a test starts are watched as well, for the network: every Python reads ``offline/sitecustomize.py``.
 """
 
 import ipaddress
@@ -11,6 +11,7 @@ _CACHES = frozenset({"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Where an event's path stands among its arguments, and the descriptor of the folder it is relative to (-1: the cwd).
 _WRITERS = {"os.mkdir": ((0, 2),), "os.remove": ((0, 1),), "os.rmdir": ((0, 1),), "os.rename": ((0, 2), (1, 3))}
+OFFLINE = Path(__file__).with_name("offline")
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
 
 
@@ -32,15 +33,15 @@ class Guard:
         complaint = None
         if not self.is_on:
             return
-        if event in ("socket.connect", "socket.sendto"):
-            complaint = _beyond_loopback(arguments[1])
-        elif event in _LOOKUPS:
-            complaint = _beyond_loopback((arguments[0],))
+        if event == "subprocess.Popen":
+            _equip(arguments[3])
         elif event == "open":
             complaint = self._opened(arguments[0], arguments[2])
         elif event in _WRITERS:
             paths = [arguments[path] for path, folder in _WRITERS[event] if arguments[folder] == -1]
             complaint = next(filter(None, map(self._written, paths)), None)
+        else:
+            complaint = refusal_of_network(event, arguments)
         if complaint is not None:
             self.refused.append(f"{event}: {complaint}")
             raise ForbiddenError(f"{event}: {complaint}")
@@ -55,6 +56,19 @@ class Guard:
         if not whole.is_relative_to(self._checkout) or _CACHES.intersection(whole.parts):
             return None
         return f"{whole} is in the checkout; tests write into tmp_path"
+
+
+def refusal_of_network(event: str, arguments: tuple[object, ...]) -> str | None:
+    """Returns what is wrong with an audit event that reaches beyond loopback, None for any other."""
+    if event in ("socket.connect", "socket.sendto"):
+        return _beyond_loopback(arguments[1])
+    return _beyond_loopback((arguments[0],)) if event in _LOOKUPS else None
+
+
+def _equip(environment: object) -> None:
+    """Makes a process that is about to be started with a PYTHONPATH of its own read ours first."""
+    if isinstance(environment, dict) and str(OFFLINE) not in environment.get("PYTHONPATH", ""):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
 
 
 def _beyond_loopback(address: object) -> str | None:

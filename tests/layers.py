@@ -23,6 +23,8 @@ SIDEWAYS = frozenset({("evaluation", "pipeline"), ("tracking", "pipeline")})
 """Imports within one level that are allowed; within level 0 all are."""
 PACKAGES = ("minimagen", "flows", "scripts", "benchmarks")
 """The folders that are looked at."""
+TESTS = "tests"
+"""Looked at as well, for what is unsafe alone."""
 HOMES = {
     "prefect": ("flows",),
     "dvc": ("flows",),
@@ -37,12 +39,35 @@ UNSAFE_PACKAGES = {
     "dill": "runs code when it reads",
     "joblib": "runs code when it reads",
     "shelve": "runs code when it reads",
+    "marshal": "holds code and crashes on what is not",
+    "jsonpickle": "runs code when it reads",
     "yaml": "reads 1e-4 as a text; ruamel.yaml is what reads YAML",
 }
 UNSAFE_CALLS = {
     "eval": "runs text",
     "exec": "runs text",
+    "compile": "makes text that runs",
+    "__import__": "imports what a text says",
     "os.system": "runs text in a shell",
+    "os.popen": "runs text in a shell",
+    "subprocess.getoutput": "runs text in a shell",
+    "subprocess.getstatusoutput": "runs text in a shell",
+    "asyncio.create_subprocess_shell": "runs text in a shell",
+    "tempfile.mktemp": "names a file that another may make first",
+    "torch.hub.load": "fetches code and runs it",
+    "torch.jit.load": "runs code when it reads",
+    "pandas.read_pickle": "runs code when it reads",
+    "pd.read_pickle": "runs code when it reads",
+}
+UNSAFE_ARGUMENTS = {
+    "allow_pickle": ("False", "which runs code when it reads"),
+    "trust_remote_code": ("False", "which runs code that comes with a model"),
+    "shell": ("False", "which runs text in a shell"),
+    "weights_only": ("True", "which runs code when it reads"),
+    "verify": ("True", "which lets anybody answer"),
+}
+"""Arguments of any call: the one value that they may have, and what another one does."""
+SHARED_STATE = {
     "os.chdir": "changes every relative path",
     "torch.manual_seed": "is shared state; pass a generator, or put the state back with torch.random.fork_rng",
     "np.random.seed": "is shared state; pass a generator",
@@ -53,10 +78,11 @@ UNSAFE_CALLS = {
 def violations(folder: Path) -> list[str]:
     """Returns a line for each broken rule in the Python files of a checkout's ``PACKAGES``."""
     found: list[str] = []
-    for path in sorted(path for name in PACKAGES for path in _sources(folder / name)):
+    for path in sorted(path for name in (*PACKAGES, TESTS) for path in _sources(folder / name)):
         module = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-        found += [f"{path.relative_to(folder)}:{line}: {message}" for line, message in _broken_rules(tree, module)]
+        rules = _unsafe_parts(tree) if module.startswith(f"{TESTS}.") else _broken_rules(tree, module)
+        found += [f"{path.relative_to(folder)}:{line}: {message}" for line, message in rules]
     return found
 
 
@@ -69,7 +95,18 @@ def _sources(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _unsafe_parts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yields what no code of ours may do, tests included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            yield from ((node.lineno, message) for name in names for message in _unsafe_package(name))
+        elif isinstance(node, ast.Call):
+            yield from ((node.lineno, message) for message in _unsafe_call(node))
+
+
 def _broken_rules(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
+    yield from _unsafe_parts(tree)
     forked = {id(node) for block in ast.walk(tree) if _puts_state_back(block) for node in ast.walk(block)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -100,8 +137,6 @@ def _from_problems(module: str, node: ast.ImportFrom) -> Iterator[str]:
 
 def _import_problems(module: str, imported: str) -> Iterator[str]:
     top = imported.partition(".")[0]
-    if top in UNSAFE_PACKAGES:
-        yield f"imports {top}, which {UNSAFE_PACKAGES[top]}"
     if top in HOMES and not any(f"{module}.".startswith(f"{home}.") for home in HOMES[top]):
         yield f"imports {top}, which only {' and '.join(HOMES[top])} may"
     if top == "flows" and not module.startswith("flows"):
@@ -120,14 +155,25 @@ def _level_problems(importer: str, imported: str) -> Iterator[str]:
 
 def _call_problems(node: ast.Call) -> Iterator[str]:
     name = ast.unparse(node.func)
+    if name in SHARED_STATE:
+        yield f"calls {name}, which {SHARED_STATE[name]}"
+
+
+def _unsafe_package(imported: str) -> Iterator[str]:
+    top = imported.partition(".")[0]
+    if top in UNSAFE_PACKAGES:
+        yield f"imports {top}, which {UNSAFE_PACKAGES[top]}"
+
+
+def _unsafe_call(node: ast.Call) -> Iterator[str]:
+    name = ast.unparse(node.func)
     keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
     if name in UNSAFE_CALLS:
         yield f"calls {name}, which {UNSAFE_CALLS[name]}"
-    if name == "torch.load" and keywords.get("weights_only") != "True":
+    if name == "torch.load" and "weights_only" not in keywords:
         yield "calls torch.load without weights_only=True, which runs code when it reads"
-    if keywords.get("allow_pickle", "False") != "False":
-        yield f"calls {name} with allow_pickle, which runs code when it reads"
-    if keywords.get("trust_remote_code", "False") != "False":
-        yield f"calls {name} with trust_remote_code"
-    if keywords.get("shell", "False") != "False":
-        yield f"calls {name} with shell=True"
+    if name.rpartition(".")[2] == "YAML" and keywords.get("typ") == "'unsafe'":
+        yield f"calls {name} with typ='unsafe', which runs code when it reads"
+    for argument, (value, effect) in UNSAFE_ARGUMENTS.items():
+        if keywords.get(argument, value) != value:
+            yield f"calls {name} with {argument}={keywords[argument]}, {effect}"

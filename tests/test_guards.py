@@ -1,5 +1,7 @@
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,35 @@ def test_guard_in_force_refuses_a_file_in_the_checkout(guard: Guard, checkout: P
         (checkout / "litter").mkdir()
     assert not (checkout / "litter.txt").exists()
     guard.refused.clear()
+
+
+CONNECTING = """
+import socket
+try:
+    socket.create_connection(("192.0.2.1", 80), 0.1)
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("environment", [None, {}, {"PYTHONPATH": "/elsewhere"}], ids=["inherited", "empty", "own"])
+def test_a_process_that_a_test_starts_is_refused_too_and_told_of(environment: dict[str, str] | None) -> None:
+    around = None if environment is None else {"OFFLINE_LOG": os.environ["OFFLINE_LOG"], **environment}
+    command = [sys.executable, "-c", CONNECTING]
+    said = subprocess.run(command, env=around, capture_output=True, text=True, check=True).stdout
+    assert said == "socket.connect: 192.0.2.1 is not loopback; tests are offline\n"
+    log = Path(os.environ["OFFLINE_LOG"])
+    assert log.read_text().endswith("socket.connect: 192.0.2.1 is not loopback; tests are offline\n")
+    log.unlink()
+
+
+def test_a_process_of_a_process_is_refused_too(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(CONNECTING)
+    subprocess.run(["sh", "-c", f"{sys.executable} {program}"], check=True)
+    log = Path(os.environ["OFFLINE_LOG"])
+    assert str(program) in log.read_text()
+    log.unlink()
 
 
 def test_guard_lets_loopback_through(tmp_path: Path) -> None:

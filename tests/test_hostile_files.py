@@ -1,7 +1,10 @@
 """Files made to harm are refused in a line by whoever reads them, and nothing in them is run."""
 
+import contextlib
 import json
 import shutil
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -257,27 +260,21 @@ def test_code_that_comes_with_an_encoder_is_not_run(victims: Victims) -> None:
         path.write_text(json.dumps(document | {"auto_map": own, "tokenizer_class": "Own"}))
     (victims.encoder / "own.py").write_text(f"open({CANARY!r}, 'w')\n")
     with recorded_events(FORBIDDEN) as events:
-        try:
+        with contextlib.suppress(UserError):
             victims.open_encoder()
-        except UserError:
-            pass
     victims.heal()
     assert events == []
     assert not Path(CANARY).exists()
 
 
 def test_the_watch_sees_what_it_looks_for(tmp_path: Path) -> None:
+    harmless = tmp_path / "harmless.pt"
+    torch.save({"a": torch.zeros(1)}, harmless)
     with recorded_events(FORBIDDEN) as events:
-        torch.load(_harmless(tmp_path), weights_only=True)
-        shutil.which("true")
+        torch.load(harmless, weights_only=True)
     assert events == []
-    import os
-
     with recorded_events(FORBIDDEN) as events:
-        os.system("true")
-    assert len(events) == 1
-
-
-def _harmless(folder: Path) -> Path:
-    torch.save({"a": torch.zeros(1)}, folder / "a.pt")
-    return folder / "a.pt"
+        subprocess.run(["true"], check=True)
+        with socket.socket() as stream, contextlib.suppress(OSError):
+            stream.connect(("127.0.0.1", 9))
+    assert [event.partition(" ")[0] for event in events] == ["subprocess.Popen", "socket.connect"]

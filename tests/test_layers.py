@@ -46,11 +46,17 @@ CASES = {
     "minimagen/shapes.py": ("from __future__ import annotations", "from __future__ import"),
     "minimagen/shards.py": ("from .files import write_json", "relative import"),
     "minimagen/training/ema.py": ("import pickle", "imports pickle"),
-    "minimagen/training/checkpoint.py": ("torch.load(path)", "torch.load without weights_only=True"),
-    "minimagen/text/tiny.py": ("T5.from_pretrained(a, trust_remote_code=True)", "with trust_remote_code"),
+    "minimagen/training/checkpoint.py": ("torch.load(path, weights_only=False)", "torch.load with weights_only=False"),
+    "minimagen/text/tiny.py": ("T5.from_pretrained(a, trust_remote_code=True)", "with trust_remote_code=True"),
     "minimagen/seeding.py": ("torch.manual_seed(0)", "calls torch.manual_seed"),
     "flows/stages.py": ("subprocess.run(command, shell=True)", "with shell=True"),
     "scripts/lock.py": ("eval(text)", "calls eval"),
+    "scripts/load.py": ("torch.load(path)", "torch.load without weights_only=True"),
+    "tests/test_load.py": ("import pickle", "imports pickle"),
+    "tests/text/test_load.py": ("AutoModel.from_pretrained(a, trust_remote_code=True)", "with trust_remote_code=True"),
+    "tests/conftest.py": ("document = YAML(typ='unsafe').load(text)", "with typ='unsafe'"),
+    "benchmarks/course.py": ("requests.get(url, verify=False)", "with verify=False, which lets anybody answer"),
+    "benchmarks/rounds.py": ("subprocess.getoutput(text)", "runs text in a shell"),
     "minimagen/config/params.py": ("import yaml", "imports yaml"),
     "benchmarks/peers.py": ("import transformers", "imports transformers, which only minimagen.text"),
 }
@@ -84,6 +90,7 @@ def test_checker_allows_what_the_layers_allow(tmp_path: Path) -> None:
         "minimagen/training/loop.py": "with torch.random.fork_rng():\n    torch.manual_seed(0)",
         "benchmarks/random_t5.py": "import transformers",
         "benchmarks/.venv-peers/lib/other.py": "import pickle",
+        "tests/models/test_unet.py": "torch.manual_seed(0)\nimport mlflow\nos.chdir(folder)",
         "flows/train_cascade.py": "import dvc.repo\nfrom prefect import flow\nfrom flows.stages import run_stage",
     }
     for name, code in allowed.items():

@@ -156,7 +156,7 @@ def read_yaml(path: Path) -> object:
         raise ConfigError(f"{path}: {len(content)} bytes, at most {MAX_YAML_BYTES} are read")
     try:
         document = YAML(typ="safe", pure=True).load(content.decode())
-    except (YAMLError, ValueError, TypeError, AssertionError, RecursionError) as error:
+    except (YAMLError, ValueError, TypeError, KeyError, AssertionError, RecursionError) as error:
         # ruamel lets through what int(), date() and its own tables say of a wrong value.
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:MAX_TOLD_CHARS]}") from error
     _refuse_overgrown(document, path)

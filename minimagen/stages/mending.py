@@ -66,17 +66,23 @@ class Mender:
     def _mend_run(self, path: Path) -> str:
         """A run goes on from the newest state that is whole; what it has published does not need its states."""
         place = path.relative_to(self._root / "runs")
-        for folder in (path, *path.parents):
-            if folder.parent.name in ("states", "snapshots"):
-                return f"rm -r {self._quoted(folder)}    # a run goes on from the state before it"
         unet = place.parts[1].rpartition("-")[0] if place.parts[0] == "train" else ""
         again = f"MINIMAGEN_FRESH=1 minimagen train {unet}" if unet else "minimagen evaluate"
-        return f"rm -f {self._quoted(path)}    # or, to have its curves again: {again}"
+        for folder in path.parents:
+            if folder.parent.name == "states":
+                return f"rm -r {self._quoted(folder)}    # the run goes on from the state before it"
+            if folder.parent.name == "snapshots":
+                return f"rm -r {self._quoted(folder)}    # if the run has not ended: {again}"
+        return f"rm -f {self._quoted(path)}    # to have its curves again: {again}"
 
     def _remake(self, out: RecordedOut) -> str:
         """Fetched from a remote if one has it, made again if not; all that is damaged of the out goes first."""
         rotten = [path for path in sorted(self._damaged) if self._users.get(path) == out]
-        broken = [path for path in sorted(self._damaged) if path.is_relative_to(self._root / out.path)]
+        broken = [
+            path
+            for path in sorted(self._damaged)
+            if path.is_relative_to(self._root / out.path) and not path.is_dir()
+        ]
         gone = " ".join(self._quoted(path) for path in (*rotten, *broken))
         again = f"dvc repro --single-item --force {out.stage}"
         if not out.is_folder and not self._cache.path(out.md5).exists():

@@ -19,6 +19,8 @@ from minimagen.errors import UserError
 from minimagen.text.locate import EncoderFiles, locate, open_stage
 from minimagen.text.names import TINY
 
+MAX_TOLD_CHARS = 300
+
 
 class TextEncoder:
     """A T5 encoder with its tokenizer, ready to encode."""
@@ -125,18 +127,29 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _load_tokenizer(folder: Path) -> TokenizersBackend:
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with _what_is_no_encoder(folder):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _load_model(folder: Path) -> T5EncoderModel:
-    with _without_progress_bar():
+    with _without_progress_bar(), _what_is_no_encoder(folder):
         model, info = T5EncoderModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder, dtype=torch.float32, local_files_only=True, weights_only=True, output_loading_info=True
         )
     if info["missing_keys"] or info["mismatched_keys"]:
         wrong = [*info["missing_keys"], *info["mismatched_keys"]]
         raise UserError(f"{folder}: weights are missing or of the wrong shape: {wrong[:3]}")
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _what_is_no_encoder(folder: Path) -> Iterator[None]:
+    """Tells in a line what libraries say of files that are none of theirs; tokenizers raises nothing but Exception."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        first_line = str(error).strip().partition("\n")[0][:MAX_TOLD_CHARS]
+        raise UserError(f"{folder}: not an encoder: {type(error).__name__}: {first_line}") from error
 
 
 @contextmanager

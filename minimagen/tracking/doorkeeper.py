@@ -35,7 +35,7 @@ TOKEN_FILE = Path("runs/mlflow/token")
 """What opens the pages; readable by its owner alone."""
 HEALTH = "/health"
 _NUM_TOKEN_BYTES = 24
-_WELCOME = b"Open the address that the command which started this printed: it carries the token.\n"
+_WELCOME = f"Open the address that `minimagen ui` printed: it carries the token, which is in {TOKEN_FILE} as well."
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Doorkeeper:
     def _check_token(self, headers: Mapping[str, list[str]]) -> None:
         told = [*map(_token_in, headers.get("authorization", [])), *self._tokens_in(headers.get("cookie", []))]
         if not any(self._is_token(token) for token in told):
-            raise Refused(HTTPStatus.UNAUTHORIZED, _WELCOME.decode().strip())
+            raise Refused(HTTPStatus.UNAUTHORIZED, _WELCOME)
 
     def _tokens_in(self, cookies: list[str]) -> list[str]:
         try:

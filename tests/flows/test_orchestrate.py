@@ -15,6 +15,7 @@ import pytest
 
 from flows.local_server import AUTH_FILE, EXPORTS_FILE, announced_settings
 from minimagen.stages.train import run_train
+from tests.canary import CANARY, places_of, tellers_of
 from tests.flows.orchestra import PREFECT, Orchestra, environment, free_port, orchestra, until, write_training_project
 from tests.flows.prefect_probes import allowed, prefect_probes
 from tests.flows.prefect_server import door_of
@@ -31,8 +32,10 @@ def playing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestra]:
     """A project whose training stands still at a step until it is stopped; no stage of it is done."""
     root = tmp_path_factory.mktemp("orchestrated")
     write_training_project(root, num_steps=NUM_STEPS, do="wait", at_step=STOPPED_AT, rank=0)
-    with orchestra(root) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMDB_TOKEN", CANARY)
+        with orchestra(root) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,14 @@ def test_cancelled_it_saves_and_the_next_run_goes_on_to_the_same_bytes(
     (run,) = re.findall(r"UUID: ([0-9a-f-]{36})", watched.stdout)
     assert f"going on after step {STOPPED_AT + 1} of {NUM_STEPS}" in playing.log(run)
     assert outs_of(playing.root) == undisturbed
+
+
+def test_no_key_is_written_and_the_password_where_it_belongs_alone(playing: Orchestra) -> None:
+    password = playing.server.auth.partition(":")[2]
+    assert places_of(playing.root) == set()
+    assert tellers_of(playing.descendants()) == []
+    assert places_of(playing.root, password) == {str(AUTH_FILE), str(EXPORTS_FILE)}
+    assert tellers_of(playing.descendants(), password) == []
 
 
 def test_one_signal_ends_it_with_all_it_started(playing: Orchestra) -> None:

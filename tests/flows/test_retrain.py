@@ -13,6 +13,7 @@ from flows.retrain import Retrained, page, retrain, steps_to_rows
 from minimagen.evaluation.gate import Decision, GuardResult
 from minimagen.stages.promote import RECORD, Verdict
 from minimagen.tracking.registry import Registry
+from tests.canary import CANARY, places_of
 from tests.flows.acted_project import make_acted_project, rows, supply
 from tests.flows.growing_project import add_pictures, make_project
 
@@ -47,11 +48,23 @@ def trial(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Ite
     """Four retrainings: the first, better with more rows, no new rows, worse with more rows."""
     root = make_acted_project(tmp_path_factory.mktemp("trial") / "project")
     trial = Trial(root)
-    for snapshot, num_rows, skill in (("s1", 30, 20.0), ("s2", 40, 22.0), ("s3", 40, 25.0), ("s4", 50, 21.0)):
-        supply(root, rows(num_rows), skill)
-        trial.retrain(snapshot)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMDB_TOKEN", CANARY)
+        _run(trial)
     yield trial
     shutil.rmtree(root)
+
+
+def _run(trial: Trial) -> None:
+    for snapshot, num_rows, skill in (("s1", 30, 20.0), ("s2", 40, 22.0), ("s3", 40, 25.0), ("s4", 50, 21.0)):
+        supply(trial.root, rows(num_rows), skill)
+        trial.retrain(snapshot)
+
+
+def test_no_key_is_in_git_dvc_mlflow_or_anything_else(trial: Trial) -> None:
+    assert (trial.root / "mlflow.db").exists()
+    assert list((trial.root / ".dvc/cache").rglob("*.dir"))
+    assert places_of(trial.root) == set()
 
 
 def test_new_rows_promote_or_are_rejected_and_no_new_rows_do_nothing(trial: Trial) -> None:

@@ -16,10 +16,9 @@ from minimagen.sources.api_wire import ApiLimits
 from minimagen.sources.http import ApiClient, ApiError
 from minimagen.sources.secrets import RedactingFilter, redacted, secret_from_environment
 from minimagen.sources.services import Endpoint
+from tests.canary import CANARY, encodings
 from tests.simulators.server import Request, Response, Site, running_site
 
-CANARY = 'eyJ+cana/ry="fzlIq0uXr0Tt3mJk9W"\\Q=='
-"""Forty characters, of which no encoding leaves all as they are."""
 LIMITS = ApiLimits(total_s=1.0, idle_s=0.3, connect_s=0.3, document_bytes=1000, attempts=2, first_wait_s=0.001)
 PATHS = (
     "refused",
@@ -67,20 +66,6 @@ class Failing:
             "large": Response(200, b" " * 2000 + echo),
         }
         return plain.get(name) or Response(statuses.get(name, 200), echo)
-
-
-def _encodings(secret: str) -> dict[str, str]:
-    """Returns what the secret looks like in text, in eight encodings; of Base64 what all alignments have in common."""
-    raw = secret.encode()
-    aligned = {f"base64, {n}": base64.b64encode(b"\0" * n + raw)[4:-4].decode() for n in range(3)}
-    return {
-        "plain": secret,
-        "quoted": quote(secret, safe=""),
-        "hexadecimal": raw.hex(),
-        "JSON": json.dumps(secret)[1:-1],
-        "reversed": secret[::-1],
-        **aligned,
-    }
 
 
 @pytest.fixture
@@ -145,7 +130,7 @@ def test_no_failure_tells_a_key(
     assert "status 401" in written[str(log)]
     everything = said | written | dict(zip(("stdout", "stderr"), capfd.readouterr(), strict=True))
     hits = [
-        (where, name) for where, text in everything.items() for name, form in _encodings(CANARY).items() if form in text
+        (where, name) for where, text in everything.items() for name, form in encodings(CANARY).items() if form in text
     ]
     assert hits == []
     sent = {value for request in site.requests for value in request.headers.values() if CANARY in value}
@@ -158,8 +143,8 @@ def test_the_eight_encodings_are_found_where_they_are() -> None:
     text = f"xy{CANARY}z"
     encoded = [text, quote(text), text.encode().hex(), json.dumps(text), text[::-1]]
     encoded += [base64.b64encode(b"\0" * n + text.encode()).decode() for n in range(3)]
-    assert len(_encodings(CANARY)) == 8
-    assert all(any(form in one for one in encoded) for name, form in _encodings(CANARY).items() if name != "quoted")
+    assert len(encodings(CANARY)) == 8
+    assert all(any(form in one for one in encoded) for name, form in encodings(CANARY).items() if name != "quoted")
 
 
 @pytest.mark.parametrize("auth", ["bearer", "x-api-key"])

@@ -65,7 +65,7 @@ def _small(document: object) -> object:
         section = document["unets"][name]
         section |= {"image_size": size, "low_res_size": low_res_size}
         section["unet"] |= copy.deepcopy(TINY_UNET)
-        section["training"] |= TINY_TRAINING | {"num_steps": 8, "grid": GRID}
+        section["training"] |= TINY_TRAINING | {"num_steps": 12, "grid": GRID}
         document["sampling"][name] |= {"num_steps": 2, "guidance_scale": 1.0}
     document["evaluate"] |= {"num_captions": 3, "num_training_captions": 2, "num_loss_images": 4}
     document["evaluate"] |= {"num_super_pairs": 3, "num_report_rows": 2, "batch_size": 3}

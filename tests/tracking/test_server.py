@@ -11,6 +11,7 @@ import pytest
 
 from minimagen.tracking.doorkeeper import TOKEN_FILE, open_token
 from minimagen.tracking.server import ServerError, serve
+from tests.canary import CANARY, places_of, tellers_of
 from tests.probes import request, run_probes, table
 from tests.tracking.mlflow_probes import SEARCH, allowed, mlflow_probes
 from tests.tracking.running_pages import RunningPages, running_pages, write_shipped_run
@@ -22,9 +23,10 @@ def running(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> I
     (root / "mlflow.db").write_bytes(empty_database.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIMAGEN_TRACKING", "on")
+        patch.setenv("TMDB_TOKEN", CANARY)
         write_shipped_run(root)
-    with running_pages(root) as pages:
-        yield pages
+        with running_pages(root) as pages:
+            yield pages
 
 
 def test_every_probe_is_answered_as_specified(running: RunningPages) -> None:
@@ -43,8 +45,16 @@ def test_the_address_that_is_told_lets_a_browser_in_once_and_for_all(running: Ru
     assert headers["set-cookie"].endswith("; path=/; httponly; samesite=lax")
     cookie = f"minimagen-{running.door.port}={token}"
     assert request("GET", SEARCH, {"Cookie": f"other=1; {cookie}"}, with_key=False)(running.door).status == 200
-    assert token not in running.said.replace(f"?token={token}", "", running.said.count("|http"))
     assert stat.S_IMODE((running.root / TOKEN_FILE).stat().st_mode) == 0o600
+
+
+def test_no_key_is_written_and_the_token_where_it_belongs_alone(running: RunningPages) -> None:
+    token, processes = open_token(running.root), psutil.Process(running.process.pid).children(recursive=True)
+    assert places_of(running.root) == set()
+    assert places_of(running.root, token) == {str(TOKEN_FILE), "log"}
+    lines = [line for line in running.said.splitlines() if token in line]
+    assert all("|http://" in line for line in lines)
+    assert tellers_of(processes) == tellers_of(processes, token) == []
 
 
 def test_the_pages_that_compare_runs_are_told(running: RunningPages) -> None:
