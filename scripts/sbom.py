@@ -1,7 +1,7 @@
 """Prints a bill of materials of requirements.lock in CycloneDX 1.6, for tools that look for known holes.
 
-Every package with its version and the SHA-256 of its files; no clock and no name of a machine in it, so that equal locks
-give equal bills. What the lock leaves out is given as arguments: `python scripts/sbom.py torch==2.13.0`.
+Every package with its version and the SHA-256 of its files; no clock and no name of a machine, so that equal locks give
+equal bills. What the lock leaves out is given as arguments: `python scripts/sbom.py torch==2.13.0`.
 """
 
 import json

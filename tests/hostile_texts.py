@@ -71,7 +71,13 @@ def json_texts() -> Iterator[tuple[str, bytes]]:
     yield "20,000 deep in a table", b'{"files": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     yield "an int of 100,000 digits", b'{"step": ' + b"9" * 100_000 + b"}"
     yield "infinity", b'{"step": Infinity, "version": NaN}'
-    yield "lists where texts are expected", json.dumps(
-        {key: [[]] for key in ("files", "version", "format_version", "shards", "cascade", "manifest_sha256", "name")}
-    ).encode()
+    yield (
+        "lists where texts are expected",
+        json.dumps(
+            {
+                key: [[]]
+                for key in ("files", "version", "format_version", "shards", "cascade", "manifest_sha256", "name")
+            }
+        ).encode(),
+    )
     yield "a class to build", b'{"__class__": "os.system", "py/object": "os.system", "$type": "x", "version": 1}'

@@ -145,11 +145,11 @@ def run_probes(probes: Sequence[Probe], door: Door) -> list[tuple[Probe, Answer]
 
 def table(results: Sequence[tuple[Probe, Answer]]) -> str:
     """Returns a line for each probe."""
-    lines = [
-        f"{probe.kind:<15} {probe.name:<58} {answer.status:>3} {answer.after_s:6.2f} s  {probe.complaint(answer) or 'ok'}"
+    return "\n".join(
+        f"{probe.kind:<15} {probe.name:<58} {answer.status:>3} {answer.after_s:6.2f} s  "
+        f"{probe.complaint(answer) or 'ok'}"
         for probe, answer in results
-    ]
-    return "\n".join(lines)
+    )
 
 
 def _what_comes_within(stream: socket.socket, pause_s: float) -> bytes:

@@ -33,7 +33,7 @@ def test_guard_in_force_refuses_a_file_in_the_checkout(guard: Guard, checkout: P
 CONNECTING = """
 import socket
 try:
-    socket.create_connection(("192.0.2.1", 80), 0.1)
+    socket.socket().connect(("192.0.2.1", 80))
 except RuntimeError as error:
     print(error)
 """

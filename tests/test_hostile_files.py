@@ -209,6 +209,16 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "program.py").write_text(f"open({CANARY!r}, 'w')\n")
 
 
+def test_what_is_whole_is_read_without_pickle_program_or_connection(victims: Victims, checkout: Path) -> None:
+    with recorded_events(FORBIDDEN) as events:
+        Cascade.load(victims.cascade).encode(["a frog"])
+        verified_files(victims.cascade)
+        load_newest(victims.saved.parent, victims.state, scaler=None, device=CPU)
+        victims.open_encoder()
+        load_params(checkout / "params.yaml")
+    assert events == []
+
+
 def test_there_are_a_hundred_and_more() -> None:
     whole = (pickles(CANARY), tensor_files(), yaml_texts(CANARY), json_texts())
     counts = [len(list(files)) for files in whole]
@@ -259,9 +269,8 @@ def test_code_that_comes_with_an_encoder_is_not_run(victims: Victims) -> None:
         document = json.loads(path.read_bytes()) if path.exists() else {}
         path.write_text(json.dumps(document | {"auto_map": own, "tokenizer_class": "Own"}))
     (victims.encoder / "own.py").write_text(f"open({CANARY!r}, 'w')\n")
-    with recorded_events(FORBIDDEN) as events:
-        with contextlib.suppress(UserError):
-            victims.open_encoder()
+    with recorded_events(FORBIDDEN) as events, contextlib.suppress(UserError):
+        victims.open_encoder()
     victims.heal()
     assert events == []
     assert not Path(CANARY).exists()

@@ -79,9 +79,7 @@ class Mender:
         """Fetched from a remote if one has it, made again if not; all that is damaged of the out goes first."""
         rotten = [path for path in sorted(self._damaged) if self._users.get(path) == out]
         broken = [
-            path
-            for path in sorted(self._damaged)
-            if path.is_relative_to(self._root / out.path) and not path.is_dir()
+            path for path in sorted(self._damaged) if path.is_relative_to(self._root / out.path) and not path.is_dir()
         ]
         gone = " ".join(self._quoted(path) for path in (*rotten, *broken))
         again = f"dvc repro --single-item --force {out.stage}"

@@ -1,6 +1,6 @@
 """Every file of a project that one of our formats keeps a hash of, hashed again: shards, models, states, journals.
 
-What a file's own format cannot tell (a manifest's counts, a table of curves) is in dvc.lock; that is not looked at here.
+What a format cannot tell of its own file (a manifest's counts, a table of curves) is in dvc.lock: not looked at here.
 """
 
 import json

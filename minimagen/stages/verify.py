@@ -1,7 +1,7 @@
 """Everything that a project keeps, hashed again: what is damaged, what it should be, and which command mends it.
 
-Three records are asked: the hashes in our own formats, the MD5 of every out in dvc.lock, and the names of the objects in
-DVC's cache. Mends nothing.
+Three records are asked: the hashes in our own formats, the MD5 of every out in dvc.lock, and the names of the objects
+in DVC's cache. Mends nothing.
 """
 
 import json

@@ -147,7 +147,7 @@ def _what_is_no_encoder(folder: Path) -> Iterator[None]:
     """Tells in a line what libraries say of files that are none of theirs; tokenizers raises nothing but Exception."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         first_line = str(error).strip().partition("\n")[0][:MAX_TOLD_CHARS]
         raise UserError(f"{folder}: not an encoder: {type(error).__name__}: {first_line}") from error
 

@@ -3,7 +3,7 @@
 A layer of ASGI; knows no framework and not what is behind it. In this order a request is refused
 
     403   another name than ours in Host, an Origin that is not one of our pages, a way that is shut, any websocket
-    401   without the token: `Authorization: Bearer`, the password of `Basic`, the cookie, or ?token= once for the cookie
+    401   without the token, as `Authorization: Bearer`, password of `Basic` or cookie; ?token= gives the cookie
     413   a body larger than allowed, as soon as that is known
     408   a body that does not arrive in time
 

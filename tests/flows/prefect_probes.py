@@ -1,4 +1,4 @@
-"""What is asked of Prefect's server by those who do not know its password, and by pages of others. Imports no pytest."""
+"""What is asked of Prefect's server by those who do not know its password, and by pages of others."""
 
 from tests.probes import Probe, request, slow_body, websocket, while_half_open
 
@@ -75,11 +75,17 @@ def _strangers() -> list[Probe]:
         "no Base64": {"Authorization": "Basic %%%"},
         "a token instead": {"Authorization": "Bearer AAAA"},
     }
-    reads = [Probe("authentication", name, request("GET", VERSION, key, with_key=False), NOT_LET_IN) for name, key in keys.items()]
+    reads = [
+        Probe("authentication", name, request("GET", VERSION, key, with_key=False), NOT_LET_IN)
+        for name, key in keys.items()
+    ]
     names = ("/api/variables/name/health", "/api/flows/health", "/api/admin/settings/ready")
     return [
         *reads,
-        *(Probe("authentication", f"a path that ends in {name}", request("GET", name, with_key=False), NOT_LET_IN) for name in names),
+        *(
+            Probe("authentication", f"a path that ends in {name}", request("GET", name, with_key=False), NOT_LET_IN)
+            for name in names
+        ),
     ]
 
 

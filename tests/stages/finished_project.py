@@ -22,6 +22,14 @@ from minimagen.stages.train import run_train
 from tests.stages.tiny_project import CHECKOUT, TINY_TRAINING, TINY_UNET
 
 SIZES = {"base": (8, None), "super": (16, 8)}
+DVC_CONFIG = """
+[core]
+    no_scm = True
+    analytics = False
+    remote = far
+['remote "far"']
+    url = ../far
+"""
 GRID = {"every": 4, "num_captions": 2, "num_steps": 1, "guidance_scale": 1.0}
 
 
@@ -39,9 +47,7 @@ def make_finished_project(root: Path) -> Path:
         run_train(params, name, root)
     run_evaluate(params, root)
     (root / ".dvc").mkdir()
-    (root / ".dvc/config").write_text(
-        f"[core]\n    no_scm = True\n    analytics = False\n    remote = far\n['remote \"far\"']\n    url = {root / 'far'}\n"
-    )
+    (root / ".dvc/config").write_text(DVC_CONFIG)
     shell(root, "dvc commit --force")
     return root
 
@@ -52,9 +58,7 @@ def shell(root: Path, line: str) -> "subprocess.CompletedProcess[str]":
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": str(CHECKOUT),
     }
-    return subprocess.run(
-        ["bash", "-c", line], cwd=root, env=environment, capture_output=True, text=True, check=True
-    )
+    return subprocess.run(["bash", "-c", line], cwd=root, env=environment, capture_output=True, text=True, check=True)
 
 
 def _small(document: object) -> object:

@@ -61,7 +61,10 @@ def _traversals(run_id: str) -> list[Probe]:
     places = {"artifact_location": ELSEWHERE, "artifactLocation": ELSEWHERE_IN_CAMEL}
     return [
         *by_path,
-        *(Probe("traversal", f"{key} file:///etc", request("POST", CREATE, {}, one), [403]) for key, one in places.items()),
+        *(
+            Probe("traversal", f"{key} file:///etc", request("POST", CREATE, {}, one), [403])
+            for key, one in places.items()
+        ),
     ]
 
 
@@ -74,7 +77,10 @@ def _strangers() -> list[Probe]:
         "another cookie": {"Cookie": "minimagen-{port}=AAAA; x=y"},
     }
     return [
-        *(Probe("authentication", name, request("GET", SEARCH, key, with_key=False), [401]) for name, key in keys.items()),
+        *(
+            Probe("authentication", name, request("GET", SEARCH, key, with_key=False), [401])
+            for name, key in keys.items()
+        ),
         Probe("authentication", "no token writes", request("POST", CREATE, {}, EXPERIMENT, with_key=False), [401]),
         Probe("authentication", "another token in the address", request("GET", "/?token=AAAA", with_key=False), [401]),
     ]

@@ -13,6 +13,9 @@ from minimagen.pipeline import Cascade
 from minimagen.sealed import SealError
 from minimagen.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from tests.small_cascade import write_small_cascade
+from tests.torture import num_times
+
+NUM_AT_ONCE = num_times(9, 100)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,25 @@ def test_of_100_promotions_at_once_one_is_champion(three: Registry, tracked_proj
     champion = three.find(CHAMPION)
     assert champion is not None and champion.tags["replaces"] == str(found[PREVIOUS])
     assert found[CHAMPION] != found[PREVIOUS]
+
+
+def test_of_many_registrations_and_promotions_at_once_one_is_champion(
+    registry: Registry, cascade: Path, tmp_path: Path, tracked_project: Path
+) -> None:
+    folders = [variant(cascade, tmp_path / str(number), 10 + number) for number in range(3)]
+
+    def register_and_promote(number: int) -> int:
+        own = Registry(tracked_project, "scenes")
+        return own.promote(own.register(folders[number % 3]).number).number
+
+    with ThreadPoolExecutor(NUM_AT_ONCE) as pool:
+        promoted = list(pool.map(register_and_promote, range(NUM_AT_ONCE)))
+
+    assert [version.number for version in registry.versions()] == [1, 2, 3]
+    assert len({version.cascade_sha256 for version in registry.versions()}) == 3
+    assert set(promoted) == {1, 2, 3}
+    found = aliases(registry)
+    assert set(found) == {CHAMPION, PREVIOUS} and found[CHAMPION] != found[PREVIOUS]
 
 
 def test_what_there_is_not_is_named(three: Registry, tmp_path: Path) -> None:
