@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
 
@@ -61,6 +62,7 @@ def serve(root: Path, *, port: int, on_ready: Callable[[list[Page]], None]) -> N
     """
     command = _command(project_root(root), port)
     _check_port(port)
+    _check_entry_point()
     token = open_token(project_root(root))
     environment = {TOKEN_VARIABLE: token, COOKIE_VARIABLE: f"minimagen-{port}"}
     with _signals_raise():
@@ -103,6 +105,12 @@ def _check_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise ServerError(f"port {port} is taken: {error.strerror}") from error
+
+
+def _check_entry_point() -> None:
+    """MLflow finds the door by what was told of this project as it was installed."""
+    if APP_NAME not in {point.name for point in entry_points(group="mlflow.app")}:
+        raise ServerError("this environment was made before `minimagen ui` had a door: make setup")
 
 
 def _get(url: str, token: str = "") -> bytes:
