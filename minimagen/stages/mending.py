@@ -51,7 +51,7 @@ class Mender:
         out = self._users.get(path)
         if out is None:
             return f"rm -f {self._quoted(path)}    # {LOCK_FILE} does not name it: of an older state, or unused"
-        if self._is_out_whole(out):
+        if self._is_stage_whole(out.stage):
             return f"rm -f {self._quoted(path)} && dvc commit --force {out.stage}"
         return self._remake(out)
 
@@ -59,6 +59,8 @@ class Mender:
         out, md5 = self._owners.get(path, (self._out_above(path), None))
         if out is None:
             return self._make_without_dvc(path)
+        if md5 is None and not path.is_dir():
+            return f"rm -f {self._quoted(path)}    # or, if it was made since: dvc commit {out.stage}"
         if md5 is None or self._is_rotten(out.md5) or self._is_rotten(md5):
             return self._remake(out)
         return f"rm -f {self._quoted(path)} && dvc checkout --force {out.path}"
@@ -95,10 +97,11 @@ class Mender:
     def _is_rotten(self, md5: str) -> bool:
         return self._cache.path(md5) in self._damaged or not self._cache.path(md5).exists()
 
-    def _is_out_whole(self, out: RecordedOut) -> bool:
-        """Whether the project's copy of an out can replace what the cache has lost of it."""
-        return (self._root / out.path).exists() and not any(
-            path.is_relative_to(self._root / out.path) for path in self._damaged
+    def _is_stage_whole(self, stage: str) -> bool:
+        """Whether the project's copies can replace what the cache has lost: DVC commits all outs of a stage at once."""
+        places = [self._root / out.path for out in self._outs if out.stage == stage]
+        return all(place.exists() for place in places) and not any(
+            path.is_relative_to(place) for path in self._damaged for place in places
         )
 
     def _out_above(self, path: Path) -> RecordedOut | None:

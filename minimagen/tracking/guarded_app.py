@@ -20,6 +20,7 @@ SHUT = frozenset(
         "genai",
         "jobs",
         "mcp",
+        "mcp-servers",
         "mlflow-artifacts",
         "prompt-optimization",
         "scorer",

@@ -165,6 +165,15 @@ def test_what_a_remote_holds_is_fetched(project: Path) -> None:
     assert verify(project).damaged == ()
 
 
+def test_what_is_damaged_is_never_committed(project: Path) -> None:
+    """An out of one stage has lost its object, another out of it is damaged: `dvc commit` would take both."""
+    flip(object_of(project, project / "data/models/base/config.json"), random.Random(6))
+    flip(project / "data/checkpoints/base/curves.csv", random.Random(7))
+    mends = [damage.mend for damage in verify(project).damaged]
+    assert len(mends) == 2
+    assert not any("dvc commit" in mend for mend in mends)
+
+
 @pytest.mark.parametrize(
     ("file", "command"),
     [
