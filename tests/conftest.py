@@ -36,7 +36,7 @@ os.environ |= {
 OFFLINE_LOG = Path(CACHES.name) / "refused"
 """What processes that tests started were refused."""
 os.environ["OFFLINE_LOG"] = str(OFFLINE_LOG)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(OFFLINE)]))
 
 _GUARD = Guard(CHECKOUT)
 _GUARD.is_on = False

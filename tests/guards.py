@@ -5,6 +5,7 @@ Processes that a test starts are watched as well, for the network: every Python 
 
 import ipaddress
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
 
 _CACHES = frozenset({"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache"})
@@ -66,9 +67,10 @@ def refusal_of_network(event: str, arguments: tuple[object, ...]) -> str | None:
 
 
 def _equip(environment: object) -> None:
-    """Makes a process that is about to be started with a PYTHONPATH of its own read ours first."""
-    if isinstance(environment, dict) and str(OFFLINE) not in environment.get("PYTHONPATH", ""):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
+    """Makes a process that is about to be started read ours, also where a test gives it a PYTHONPATH of its own."""
+    around = os.environ if environment is None else environment
+    if isinstance(around, MutableMapping) and str(OFFLINE) not in around.get("PYTHONPATH", ""):
+        around["PYTHONPATH"] = os.pathsep.join(filter(None, [around.get("PYTHONPATH"), str(OFFLINE)]))
 
 
 def _beyond_loopback(address: object) -> str | None:

@@ -8,7 +8,7 @@ import json
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 NUM_PROTOCOLS = 6
 _GADGETS = (
@@ -128,7 +128,7 @@ def _entry(start: int, end: int) -> dict[str, object]:
     return {"dtype": "F32", "shape": [(end - start) // 4], "data_offsets": [start, end]}
 
 
-def _tensors(header: dict[str, dict[str, object]], num_bytes: int) -> bytes:
+def _tensors(header: Mapping[str, Mapping[str, object]], num_bytes: int) -> bytes:
     return _file(_dumped(header), b"\0" * num_bytes)
 
 

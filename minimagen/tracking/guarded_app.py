@@ -49,6 +49,10 @@ def create_app() -> Application:
         if isinstance(told, dict) and any(told.get(name) for name in _LOCATION):
             abort(HTTPStatus.FORBIDDEN, "artifact_location is not for a request to say")
 
+    @pages.errorhandler(RecursionError)
+    def refuse_depth(error: RecursionError) -> tuple[str, HTTPStatus]:
+        return f"nested deeper than this server reads: {error}", HTTPStatus.BAD_REQUEST
+
     rules = HouseRules(
         hosts=frozenset(os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")),
         origins=frozenset(os.environ["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")),

@@ -22,7 +22,7 @@ def allowed() -> list[Probe]:
     return [
         Probe("allowed", "its own name", request("GET", SEARCH), [200]),
         Probe("allowed", "its other name", request("GET", SEARCH, {"Host": "localhost:{port}"}), [200]),
-        Probe("allowed", "a search by its own page", request("POST", SEARCH, own_page, b"{}"), [200]),
+        Probe("allowed", "a search by its own page", request("POST", SEARCH, own_page, b'{"max_results": 1}'), [200]),
         Probe("allowed", "its start page", request("GET", "/"), [200]),
         Probe("allowed", "its health without a token", request("GET", "/health", with_key=False), [200]),
         Probe("allowed", "100 others have sent half a request", while_half_open(request("GET", SEARCH)), [200], 10.0),
@@ -48,16 +48,16 @@ def _origins() -> list[Probe]:
 
 def _traversals(run_id: str) -> list[Probe]:
     file = f"/get-artifact?run_uuid={run_id}&path="
-    paths = (
-        f"{file}../../../../../../etc/passwd",
-        f"{file}..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
-        f"{file}/etc/passwd",
-        f"{file}%23/../../../../../../etc/passwd",
-        f"/ajax-api/2.0/mlflow/artifacts/list?run_id={run_id}&path=../../..",
-        "/static-files/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
-        "/static-files/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
-    )
-    by_path = [Probe("traversal", path[:56].replace(run_id, "RUN"), request("GET", path), [400, 404]) for path in paths]
+    paths = {
+        "a run's file ../../../etc/passwd": f"{file}../../../../../../etc/passwd",
+        "a run's file ..%2f..%2fetc%2fpasswd": f"{file}..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "a run's file /etc/passwd": f"{file}/etc/passwd",
+        "a run's file %23/../../etc/passwd": f"{file}%23/../../../../../../etc/passwd",
+        "a run's folder ../../..": f"/ajax-api/2.0/mlflow/artifacts/list?run_id={run_id}&path=../../..",
+        "a page's file ..%2f..%2fetc%2fpasswd": f"/static-files/{'..%2f' * 9}etc%2fpasswd",
+        "a page's file %2e%2e/%2e%2e/etc/passwd": f"/static-files/{'%2e%2e/' * 9}etc/passwd",
+    }
+    by_path = [Probe("traversal", name, request("GET", path), [400, 404]) for name, path in paths.items()]
     places = {"artifact_location": ELSEWHERE, "artifactLocation": ELSEWHERE_IN_CAMEL}
     return [
         *by_path,
@@ -115,6 +115,6 @@ def _bodies() -> list[Probe]:
         ),
         Probe("body", "a byte every half second", slow_body(CREATE, with_key=True), [408], 12.0),
         Probe("body", "a byte every half second, no token", slow_body(CREATE, with_key=False), [401], 3.0),
-        Probe("body", "JSON 100,000 deep", request("POST", CREATE, {}, b"[" * 100_000), [400, 500]),
+        Probe("body", "JSON 100,000 deep", request("POST", CREATE, {}, b"[" * 100_000), [400]),
         Probe("headers", "1 MB", request("GET", SEARCH, {"X-Long": "x" * 1_000_000}), [0, 400, 431]),
     ]
