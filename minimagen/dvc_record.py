@@ -16,7 +16,7 @@ from minimagen.config import read_yaml
 from minimagen.errors import UserError
 from minimagen.integrity import md5_file
 
-LOCK_FILE = Path("dvc.lock")
+LOCK_FILE, PIPELINE_FILE = Path("dvc.lock"), Path("dvc.yaml")
 _CONFIGS = (Path(".dvc/config"), Path(".dvc/config.local"))
 _NUM_FOLDER_DIGITS = 2
 _LISTING = ".dir"
@@ -32,6 +32,8 @@ class RecordedOut:
     """Relative to the project."""
     md5: str
     """Of a file its MD5; of a folder that of a list of its files, with the ending ".dir"."""
+    is_cached: bool = True
+    """Whether DVC keeps a copy; what it keeps none of is Git's."""
 
     @property
     def is_folder(self) -> bool:
@@ -75,9 +77,24 @@ def read_outs(root: Path) -> list[RecordedOut]:
         outs = [(stage, out) for stage, body in stages.items() for out in body.get("outs", ())]
         if not all(_MD5.fullmatch(out["md5"]) for _, out in outs):
             raise ValueError("an md5 is not one")
-        return [RecordedOut(stage, Path(out["path"]), out["md5"]) for stage, out in outs]
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged: {error!r}") from error
+        raise UserError(f"{path}: damaged: {error}") from error
+    uncached = _uncached(root / PIPELINE_FILE)
+    return [RecordedOut(stage, Path(out["path"]), out["md5"], out["path"] not in uncached) for stage, out in outs]
+
+
+def _uncached(path: Path) -> set[str]:
+    """Returns the outs of dvc.yaml that say `cache: false`; none of ours has a template in its name."""
+    document = read_yaml(path) if path.exists() else {}
+    found, rest = set[str](), [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            found |= {name for name, part in value.items() if isinstance(part, dict) and part.get("cache") is False}
+            rest += value.values()
+        elif isinstance(value, list):
+            rest += value
+    return found
 
 
 def open_cache(root: Path) -> ObjectCache:

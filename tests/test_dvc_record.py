@@ -36,6 +36,8 @@ def test_outs_are_those_of_the_lock(tmp_path: Path) -> None:
         RecordedOut("train@base", Path("data/models/base"), f"{'1' * 32}.dir"),
         RecordedOut("train@base", Path("metrics.json"), MD5),
     ]
+    (tmp_path / "dvc.yaml").write_text("stages: {train: {do: {metrics: [{metrics.json: {cache: false}}]}}}")
+    assert [out.is_cached for out in read_outs(tmp_path)] == [True, False]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "stages: 5", "stages: {a: {outs: [{path: x}]}}", LOCK.replace(MD5, "../x")])

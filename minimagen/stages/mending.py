@@ -61,6 +61,8 @@ class Mender:
             return self._make_without_dvc(path)
         if md5 is None and not path.is_dir():
             return f"rm -f {self._quoted(path)}    # or, if it was made since: dvc commit {out.stage}"
+        if not out.is_cached:
+            return f"git checkout {self._quoted(path)} || dvc repro --single-item --force {out.stage}"
         if md5 is None or self._is_rotten(out.md5) or self._is_rotten(md5):
             return self._remake(out)
         return f"rm -f {self._quoted(path)} && dvc checkout --force {out.path}"
@@ -85,8 +87,6 @@ class Mender:
         ]
         gone = " ".join(self._quoted(path) for path in (*rotten, *broken))
         again = f"dvc repro --single-item --force {out.stage}"
-        if not out.is_folder and not self._cache.path(out.md5).exists():
-            return f"rm -f {gone}; {again}"  # `cache: false`: DVC keeps no copy, and Git may
         return f"rm -f {gone}; {{ dvc fetch {out.stage} && dvc checkout --force {out.path}; }} || {again}"
 
     def _make_without_dvc(self, path: Path) -> str:

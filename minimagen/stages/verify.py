@@ -61,14 +61,17 @@ def run_verify(root: Path = Path(), *, as_json: bool = False) -> Verdict:
 
 def verify(root: Path) -> Verdict:
     """Hashes every file of a project that something keeps a hash of."""
-    cache, problems = open_cache(root), list[CheckedFile]()
+    cache, checked = open_cache(root), dict[Path, CheckedFile]()
     try:
         outs = read_outs(root)
     except UserError as error:
-        outs, problems = [], [CheckedFile(root / LOCK_FILE, "readable", str(error))]
-    checked: dict[Path, CheckedFile] = {}
-    for one in (*problems, *check_own_hashes(root), *_check_outs(root, outs, cache), *_check_objects(cache)):
+        outs, checked[root / LOCK_FILE] = [], CheckedFile(root / LOCK_FILE, "readable", str(error))
+    for one in check_own_hashes(root):
         if one.path not in checked or checked[one.path].is_whole:
+            checked[one.path] = one
+    # What is as dvc.lock has it is whole, although a damaged record of ours may say otherwise of it.
+    for one in (*_check_outs(root, outs, cache), *_check_objects(cache)):
+        if one.is_whole or one.path not in checked or checked[one.path].is_whole:
             checked[one.path] = one
     mender = Mender(root, outs, cache, {path for path, one in checked.items() if not one.is_whole})
     damaged = [
