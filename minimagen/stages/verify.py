@@ -6,7 +6,7 @@ in DVC's cache. Mends nothing.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minimagen.dvc_record import LOCK_FILE, ObjectCache, RecordedOut, files_of, listing_md5, open_cache, read_outs
@@ -45,7 +45,7 @@ def run_verify(root: Path = Path(), *, as_json: bool = False) -> Verdict:
     """Hashes everything again and tells what is damaged."""
     verdict = verify(root)
     if as_json:
-        print(json.dumps({**_table(verdict), "unrecorded": list(verdict.unrecorded)}, indent=2))
+        print(json.dumps(asdict(verdict), indent=2))
         return verdict
     for damage in verdict.damaged:
         print(f"damaged: {damage.file}\n  expected  {damage.expected}\n  found     {damage.found}")
@@ -81,14 +81,6 @@ def verify(root: Path) -> Verdict:
     ]
     unrecorded = [_told(root, path) for path in _present(root) if path not in checked]
     return Verdict(len(checked), tuple(sorted(damaged, key=lambda each: each.file)), tuple(unrecorded))
-
-
-def _table(verdict: Verdict) -> dict[str, object]:
-    damaged = [
-        {"file": each.file, "expected": each.expected, "found": each.found, "mend": each.mend}
-        for each in verdict.damaged
-    ]
-    return {"num_files": verdict.num_files, "damaged": damaged}
 
 
 def _check_outs(root: Path, outs: list[RecordedOut], cache: ObjectCache) -> Iterator[CheckedFile]:
