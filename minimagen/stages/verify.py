@@ -86,15 +86,26 @@ def verify(root: Path) -> Verdict:
 def _check_outs(root: Path, outs: list[RecordedOut], cache: ObjectCache) -> Iterator[CheckedFile]:
     for out in outs:
         files = files_of(out, cache)
-        if files is None:  # the object that lists them is damaged or missing, and told as such
-            found = f"md5 {listing_md5(root / out.path)}" if (root / out.path).is_dir() else MISSING
-            yield CheckedFile(root / out.path, f"md5 {out.md5}", found)
+        if files is None:
+            yield from _check_without_list(root / out.path, out.md5)
             continue
         yield from (check_md5(root / path, md5) for path, md5 in files.items())
-        if out.is_folder and (root / out.path).is_dir():
-            for path in sorted((root / out.path).rglob("*")):
-                if path.is_file() and path.relative_to(root) not in files:
+        if out.is_folder:
+            for path in _files_below(root / out.path):
+                if path.relative_to(root) not in files:
                     yield CheckedFile(path, f"not in {LOCK_FILE}", "there")
+
+
+def _check_without_list(folder: Path, md5: str) -> Iterator[CheckedFile]:
+    """A folder whose list of files the cache has lost: it is whole if a list of what is there would be the same."""
+    found = listing_md5(folder) if folder.is_dir() else MISSING
+    yield CheckedFile(folder, md5, found)
+    if found == md5:
+        yield from (CheckedFile(path, f"in {md5}", f"in {md5}") for path in _files_below(folder))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _check_objects(cache: ObjectCache) -> Iterator[CheckedFile]:
@@ -104,8 +115,7 @@ def _check_objects(cache: ObjectCache) -> Iterator[CheckedFile]:
 
 def _present(root: Path) -> list[Path]:
     tops = [path for path in (root / "data").glob("*") if path.name not in _COMMITTED]
-    below = [path for top in tops for path in (top.rglob("*") if top.is_dir() else (top,))]
-    return sorted(path for path in below if path.is_file())
+    return sorted(path for top in tops for path in (_files_below(top) if top.is_dir() else (top,)))
 
 
 def _told(root: Path, path: Path) -> str:

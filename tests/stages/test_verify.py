@@ -199,6 +199,14 @@ def test_without_dvc_what_nothing_keeps_a_hash_of_is_told(project: Path) -> None
     assert "data/checkpoints/base/curves.csv" in verify(project).unrecorded
 
 
+def test_a_folder_whose_list_is_lost_is_told_by_what_is_there(project: Path) -> None:
+    for path in (project / OBJECTS).glob("*/*.dir"):
+        path.unlink()
+    assert (named(verify(project)), verify(project).unrecorded) == (set(), ())
+    flip(project / "data/checkpoints/base/curves.csv", random.Random(8))
+    assert named(verify(project)) == {"data/checkpoints/base"}
+
+
 def test_a_file_that_is_gone_or_too_many_is_told(project: Path) -> None:
     (project / "data/eval/scores.json").unlink()
     (project / "data/models/base/pickle.bin").touch()
