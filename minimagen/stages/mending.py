@@ -85,9 +85,10 @@ class Mender:
         broken = [
             path for path in sorted(self._damaged) if path.is_relative_to(self._root / out.path) and not path.is_dir()
         ]
-        gone = " ".join(self._quoted(path) for path in (*rotten, *broken))
+        gone = " ".join(["rm -f", *(self._quoted(path) for path in (*rotten, *broken))]) + "; "
         again = f"dvc repro --single-item --force {out.stage}"
-        return f"rm -f {gone}; {{ dvc fetch {out.stage} && dvc checkout --force {out.path}; }} || {again}"
+        first = gone if rotten or broken else ""
+        return f"{first}{{ dvc fetch {out.stage} && dvc checkout --force {out.path}; }} || {again}"
 
     def _make_without_dvc(self, path: Path) -> str:
         kind, *parts = path.relative_to(self._root / "data").parts
