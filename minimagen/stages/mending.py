@@ -85,9 +85,9 @@ class Mender:
         broken = [
             path for path in sorted(self._damaged) if path.is_relative_to(self._root / out.path) and not path.is_dir()
         ]
-        gone = " ".join(["rm -f", *(self._quoted(path) for path in (*rotten, *broken))]) + "; "
+        gone = " ".join(self._quoted(path) for path in (*rotten, *broken))
         again = f"dvc repro --single-item --force {out.stage}"
-        first = gone if rotten or broken else ""
+        first = f"rm -f {gone}; " if gone else ""
         return f"{first}{{ dvc fetch {out.stage} && dvc checkout --force {out.path}; }} || {again}"
 
     def _make_without_dvc(self, path: Path) -> str:
