@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -108,6 +109,13 @@ def test_deploying_by_hand_needs_no_variable_but_the_servers(playing: Orchestra)
     for name in ("train-cascade", "retrain", "compare-experiments"):
         deployed = json.loads(playing.server.ask(f"/deployments/name/{name}/{name}"))
         assert deployed["pull_steps"] == [{SET_FOLDER: {"directory": str(playing.root)}}]
+
+
+def test_a_schedule_makes_runs(playing: Orchestra) -> None:
+    playing.schedule("retrain", datetime.now(UTC) + timedelta(hours=2), snapshot="later")
+    question = {"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
+    (run,) = json.loads(playing.server.ask("/flow_runs/filter", question))
+    assert run["parameters"]["snapshot"] == "later"
 
 
 def test_cancelled_it_saves_and_the_next_run_goes_on_to_the_same_bytes(
