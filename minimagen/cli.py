@@ -181,15 +181,6 @@ def repair() -> None:
 
 
 @app.command()
-def verify(json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
-    """Hash everything again and name what is damaged and what mends it; the exit code is 1 if anything is."""
-    from minimagen.stages.verify import run_verify
-
-    if run_verify(ROOT.resolve(), as_json=json).damaged:
-        raise typer.Exit(1)
-
-
-@app.command()
 def inspect(
     name: Annotated[str | None, typer.Argument(metavar="[EXPERIMENT]", help="instead of params.yaml")] = None,
     json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
