@@ -14,7 +14,7 @@ os.environ["MINIMAGEN_TRACKING"] = "on"  # before what reads it
 
 from tests.flows import prefect_probes
 from tests.flows.prefect_server import running_server
-from tests.probes import Answer, Probe, run_probes
+from tests.probes import Answer, Probe, run_probes, table
 from tests.tracking import mlflow_probes
 from tests.tracking.running_pages import running_pages, write_shipped_run
 
@@ -30,8 +30,8 @@ def main() -> None:
     with _folder("prefect") as root, running_server(root) as door:
         probes = [*prefect_probes.allowed(), *prefect_probes.prefect_probes()]
         results["Prefect, as `make orchestrate` starts it"] = run_probes(probes, door)
-    for _name, _found in results.items():
-        pass
+    for name, found in results.items():
+        sys.stdout.write(f"\n{name}: {_count(found)} of {len(found)} as specified\n{table(found)}\n")
     sys.exit(any(_count(found) < len(found) for found in results.values()))
 
 
