@@ -12,6 +12,7 @@ TORTURED += $(addprefix tests/stages/test_train_, killed.py signalled.py not_fin
 TORTURED += tests/test_hostile_disk.py tests/test_flipped_bits.py tests/training/test_checkpoint_crashes.py
 TORTURED += tests/durability/test_pipeline_killed.py tests/durability/test_state_machine.py tests/durability/test_one_at_a_time.py
 TORTURED += tests/tracking/test_trouble.py tests/tracking/test_real_server.py tests/flows/test_api_gone.py
+TORTURED += tests/benchmarks/test_serving_load.py
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -19,10 +20,10 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo orchestrate test check format torture-ci torture probes bench ui lock sbom clean
+.PHONY: help setup demo orchestrate test check format torture-ci test-browser torture probes bench ui lock sbom clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## the environment in .venv, once
 
@@ -43,7 +44,11 @@ demo-sources: $(READY) ## scrape simulated TMDB, Kitsu, Conceptual Captions and 
 	$(BIN)/python -m scripts.demo_sources
 
 test: $(READY) ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+
+test-browser: $(READY) ## the pages in headless Chromium, which has to be on PATH (apt-get install chromium)
+	@command -v chromium > /dev/null || { echo "chromium is not on PATH: apt-get install chromium"; exit 2; }
+	$(BIN)/python -m pytest -m browser
 
 check: $(READY) ## style, formatting, types, layers
 	$(BIN)/ruff check

@@ -137,14 +137,43 @@ def sample(
 
 @app.command()
 def export(
-    format: Annotated[Literal["imagefolder"], typer.Option(help="how the folder is laid out")] = "imagefolder",
+    format: Annotated[Literal["imagefolder", "cascade"], typer.Option(help="what goes there")] = "imagefolder",
     out: Annotated[Path, typer.Option(help="absent, empty, or an earlier export")] = Path("exported"),
-    split: Annotated[Literal["train", "validation", "all"], typer.Option(help="which rows")] = "all",
+    split: Annotated[Literal["train", "validation", "all"], typer.Option(help="which rows of an imagefolder")] = "all",
 ) -> None:
-    """Write the curated data as picture files with a metadata.jsonl, for other tools."""
+    """Write the curated data as picture files, or the trained cascade with a model card, for other tools."""
+    if format == "cascade":
+        from minimagen.stages.export_cascade import run_export_cascade
+
+        run_export_cascade(out, ROOT)
+        return
     from minimagen.stages.export import run_export
 
     run_export(out, split=split, root=ROOT)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="a folder, or NAME@alias or NAME/version of the registry")] = "data",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one")] = 5001,
+    deadline: Annotated[float, typer.Option(min=1.0, help="seconds for a request, waiting included")] = 60.0,
+) -> None:
+    """Answer MLflow's scoring protocol with a trained cascade, to this machine alone, until Ctrl-C."""
+    from minimagen.stages.serve import run_serve
+
+    run_serve(model, port=port, deadline_s=deadline, tell=typer.echo, root=ROOT)
+
+
+@app.command()
+def studio(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one")] = 7860,
+    deadline: Annotated[float, typer.Option(min=1.0, help="seconds for a request, waiting included")] = 120.0,
+) -> None:
+    """Show a page of this machine on which prompts are tried with the trained cascades, until Ctrl-C."""
+    _params()
+    from minimagen.stages.serve import run_studio
+
+    run_studio(port=port, deadline_s=deadline, tell=typer.echo, root=ROOT)
 
 
 @app.command()

@@ -15,16 +15,17 @@ from typing import Self
 
 import torch
 
+from minimagen.cascade_chain import check_chain, check_encoder
 from minimagen.cascade_file import read_cascade_file
 from minimagen.config import SamplingConfig
 from minimagen.datasets.captioned import Captions
 from minimagen.datasets.transforms import to_pixels
-from minimagen.diffusion.cascade import CascadeStage, SamplerSettings, sample_cascade
+from minimagen.diffusion.cascade import CascadeStage, CascadeState, SamplerSettings, last_pictures, walk_cascade
 from minimagen.diffusion.denoiser import Denoiser
 from minimagen.diffusion.schedule import NoiseSchedule
 from minimagen.errors import UserError
 from minimagen.models.unet import UNet
-from minimagen.saved_model import EncoderRecord, ModelRecord, SavedModel, read_model
+from minimagen.saved_model import EncoderRecord, SavedModel, read_model
 from minimagen.shapes import Conditioning, Images, PixelImages, TextEmbeds, TextMask
 from minimagen.text.t5 import TextEncoder
 
@@ -61,7 +62,7 @@ class Cascade:
     def __init__(
         self, models: Mapping[str, SavedModel], sampling: Mapping[str, SamplingConfig], *, device: torch.device
     ) -> None:
-        _check_chain([model.record for model in models.values()])
+        check_chain([model.record for model in models.values()])
         self.device = device
         self.records = {name: model.record for name, model in models.items()}
         self.stages = tuple(_stage_of(name, model, sampling[name], device) for name, model in models.items())
@@ -109,12 +110,9 @@ class Cascade:
         Raises:
             ValueError: there is no caption, or a negative one although no stage has guidance.
         """
-        if not captions:
-            raise UserError("no caption: nothing to draw")
-        if negative is not None and all(one.guidance_scale == 1.0 for one in self.settings(overrides).values()):
-            raise UserError(f"negative caption {negative!r}: no stage has guidance (guidance_scale is 1 in each)")
+        self.check(captions, overrides, negative)
         repeated = tuple(caption for caption in captions for _ in range(num_per_caption))
-        sample_ids = tuple(f"{caption}#{number}" for caption in captions for number in range(num_per_caption))
+        sample_ids = sample_names(captions, num_per_caption)
         text_embeds, text_mask = self.encode(repeated)
         away = None if negative is None else Conditioning(*self.encode([negative]))
         drawn: dict[str, list[Images]] = {stage.name: [] for stage in self.stages}
@@ -133,6 +131,18 @@ class Cascade:
         pixels = {name: to_pixels(torch.cat(images)) for name, images in drawn.items()}
         return CascadeSamples(repeated, sample_ids, pixels)
 
+    def check(self, captions: Sequence[str], overrides: StageOverrides | None, negative: str | None) -> None:
+        """Makes sure that ``sample`` would draw this.
+
+        Raises:
+            ValueError: there is no caption, or guidance or a negative caption that no stage was trained for.
+        """
+        if not captions:
+            raise UserError("no caption: nothing to draw")
+        settings = self.settings(overrides)
+        if negative is not None and all(one.guidance_scale == 1.0 for one in settings.values()):
+            raise UserError(f"negative caption {negative!r}: no stage has guidance (guidance_scale is 1 in each)")
+
     def draw(
         self,
         text_embeds: TextEmbeds,
@@ -148,10 +158,26 @@ class Cascade:
         Args:
             negative: text of one negative caption, a batch of one.
         """
+        states = self.walk(
+            text_embeds, text_mask, seed=seed, sample_ids=sample_ids, overrides=overrides, negative=negative
+        )
+        return {name: images.cpu() for name, images in last_pictures(states).items()}
+
+    def walk(
+        self,
+        text_embeds: TextEmbeds,
+        text_mask: TextMask,
+        *,
+        seed: int,
+        sample_ids: Sequence[str],
+        overrides: StageOverrides | None = None,
+        negative: Conditioning | None = None,
+    ) -> Iterator[CascadeState]:
+        """Draws as ``draw`` does and yields every state of every stage, so that who draws may show it or stop it."""
         settings = self.settings(overrides)
         if negative is not None:
             negative = Conditioning(negative.text_embeds.to(self.device), negative.text_mask.to(self.device))
-        pictures = sample_cascade(
+        return walk_cascade(
             [replace(stage, settings=settings[stage.name]) for stage in self.stages],
             text_embeds.to(self.device),
             text_mask.to(self.device),
@@ -159,7 +185,6 @@ class Cascade:
             sample_ids=sample_ids,
             negative=negative,
         )
-        return {name: images.cpu() for name, images in zip(settings, pictures, strict=True)}
 
     def settings(self, overrides: StageOverrides | None = None) -> dict[str, SamplerSettings]:
         """Returns how each stage draws, in cascade order.
@@ -196,9 +221,15 @@ class Cascade:
             if self._encoder_folder is None:
                 raise UserError("this cascade was built without a text encoder: load it from a folder, or use draw()")
             encoder = TextEncoder.from_stage(self._encoder_folder, device=str(self.device))
-            _check_encoder(self._encoder_folder, encoder, self.encoder)
+            files = encoder.files
+            check_encoder(self._encoder_folder, encoder.tokenizer_sha256, files.identity_sha256, self.encoder)
             self._encoder = encoder
         return self._encoder
+
+
+def sample_names(captions: Sequence[str], num_per_caption: int) -> tuple[str, ...]:
+    """Returns the names of the noise of each picture that ``Cascade.sample`` draws, caption by caption."""
+    return tuple(f"{caption}#{number}" for caption in captions for number in range(num_per_caption))
 
 
 def load_cascade_parts(models_folder: Path, sampling: Mapping[str, SamplingConfig], *, device: torch.device) -> Cascade:
@@ -231,30 +262,3 @@ def _overridden(settings: SamplerSettings, overrides: StageOverrides) -> Sampler
     if overrides.guidance_scale is not None:
         settings = replace(settings, guidance_scale=overrides.guidance_scale)
     return settings
-
-
-def _check_encoder(folder: Path, encoder: TextEncoder, record: EncoderRecord) -> None:
-    found, expected = ("tokenizer", encoder.tokenizer_sha256), record.tokenizer_sha256
-    if found[1] == expected and record.identity_sha256 is not None:
-        found, expected = ("encoder", encoder.files.identity_sha256), record.identity_sha256
-    if found[1] != expected:
-        raise UserError(
-            f"{folder}: {found[0]} {found[1][:12]} is not the one the cascade was trained with, {expected[:12]} "
-            f"({record.name})"
-        )
-
-
-def _check_chain(records: Sequence[ModelRecord]) -> None:
-    for previous, record in _pairs(records):
-        if record.low_res_size != (None if previous is None else previous.image_size):
-            came_from = "nothing" if previous is None else f"{previous.name} of {previous.image_size} px"
-            raise UserError(f"{record.name} starts from pictures of {record.low_res_size} px but follows {came_from}")
-        if previous is not None and record.encoder != previous.encoder:
-            raise UserError(
-                f"{record.name} was trained on captions of {record.encoder.name}, {previous.name} on those of "
-                f"{previous.encoder.name}, or of another revision or length of it"
-            )
-
-
-def _pairs(records: Sequence[ModelRecord]) -> Iterator[tuple[ModelRecord | None, ModelRecord]]:
-    return zip((None, *records[:-1]), records, strict=True)

@@ -13,13 +13,22 @@ LEVELS = {
     "pipeline": 2,
     "training": 2,
     "evaluation": 2,
+    "serving": 2,
     "tracking": 2,
     "experiments": 2,
     "stages": 3,
     "cli": 4,
 }
 """Level of each module or package directly in minimagen; what is not listed is level 0."""
-SIDEWAYS = frozenset({("evaluation", "pipeline"), ("tracking", "pipeline")})
+SIDEWAYS = frozenset(
+    {
+        ("evaluation", "pipeline"),
+        ("serving", "pipeline"),
+        ("serving", "evaluation"),
+        ("tracking", "pipeline"),
+        ("tracking", "serving"),
+    }
+)
 """Imports within one level that are allowed; within level 0 all are."""
 PACKAGES = ("minimagen", "flows", "scripts", "benchmarks")
 """The folders that are looked at."""

@@ -144,7 +144,7 @@ class CaptionedImages:
             captions=captions,
             extras=extras,
             text_dim=encoded.text_dim,
-            data_sha256=_data_sha256(manifest, encoded),
+            data_sha256=data_sha256_of(manifest, encoded),
             crop=crop,
             crop_size=crop_size,
             pictures=_open_pictures(curated, manifest, split, size, crop, cache),
@@ -223,6 +223,7 @@ def _decode_split(curated: Path, manifest: Manifest, split: Split, size: int, cr
                 yield decode_picture(content, size, crop)
 
 
-def _data_sha256(manifest: Manifest, encoded: EmbeddingManifest) -> str:
+def data_sha256_of(manifest: Manifest, encoded: EmbeddingManifest) -> str:
+    """Returns one hash of all pictures, captions and embeddings, of both splits."""
     parts = [manifest.data_sha256, [shard.sha256 for shard in encoded.shards]]
     return sha256_bytes(canonical_json(parts).encode())

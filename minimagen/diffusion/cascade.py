@@ -162,8 +162,16 @@ def last_state(states: Iterator[SamplerState]) -> Images:
     return xt.clamp(-1.0, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class CascadeState:
+    """A point on the way through all stages."""
+
+    stage: str
+    state: SamplerState
+
+
 @torch.inference_mode()
-def sample_cascade(
+def walk_cascade(
     stages: Sequence[CascadeStage],
     text_embeds: TextEmbeds,
     text_mask: TextMask,
@@ -171,18 +179,29 @@ def sample_cascade(
     seed: int,
     sample_ids: Sequence[int | str],
     negative: Conditioning | None = None,
-) -> list[Images]:
-    """Draws a picture per caption through all stages and returns each stage's pictures, the base's first.
+) -> Iterator[CascadeState]:
+    """Draws a picture per caption through all stages and yields every state of each, the base's first.
 
     Args:
         negative: text of one negative caption, a batch of one, for every stage with guidance.
+
+    Raises:
+        ValueError: a sampler yielded no state.
     """
-    pictures: list[Images] = []
     previous: Images | None = None
     for stage in stages:
+        last: Images | None = None
         states = sample_stage(
             stage, text_embeds, text_mask, seed=seed, sample_ids=sample_ids, previous=previous, negative=negative
         )
-        previous = last_state(states)
-        pictures.append(previous)
-    return pictures
+        for state in states:
+            last = state.xt
+            yield CascadeState(stage.name, state)
+        if last is None:
+            raise ValueError("a sampler of no steps draws nothing")
+        previous = last.clamp(-1.0, 1.0)
+
+
+def last_pictures(states: Iterator[CascadeState]) -> dict[str, Images]:
+    """Runs all stages to their ends and returns each one's pictures, in [-1, 1], the base's first."""
+    return {one.stage: one.state.xt.clamp(-1.0, 1.0) for one in states if one.state.step == one.state.num_steps}

@@ -5,9 +5,7 @@ export is ever replaced.
 """
 
 import json
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +16,9 @@ from minimagen.errors import UserError
 from minimagen.files import sha256_bytes, sha256_file, write_json
 from minimagen.manifest import Manifest, read_manifest
 from minimagen.shards import iter_images, read_table
-from minimagen.stages.run_lock import run_lock
+from minimagen.stages.exported_folder import RECORD, exporting
 
 CURATED = Path("data/curated")
-RECORD = "export.json"
 METADATA = "metadata.jsonl"
 SPLITS = ("train", "validation")
 COLUMNS = ("key", "text", "captions", "license", "source_url", "format", "split")
@@ -49,24 +46,10 @@ def run_export(out: Path, *, split: Literal["train", "validation", "all"], root:
     """
     curated = root / CURATED
     manifest = read_manifest(curated)
-    out = out.resolve()
-    if out == out.parent:
-        raise UserError(f"{out}: is no folder to export to")
-    new, old = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
-    with run_lock(root / "runs/export/lock"):
-        if old.exists() and not out.exists():  # killed between the two renames
-            old.rename(out)
-        _refuse_foreign(out)
-        _remove(new)
+    with exporting(out, _OURS, root) as new:
         counts = _write(new, curated, manifest, SPLITS if split == "all" else (split,))
-        os.sync()  # the renames below must not reach the disk before the files do
-        _remove(old)
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-        _remove(old)
     rows = " + ".join(f"{counts[name]} {name}" for name in SPLITS if name in counts)
-    print(f"export: {out}: {sum(counts.values())} rows = {rows}")
+    print(f"export: {out.resolve()}: {sum(counts.values())} rows = {rows}")
 
 
 def _write(folder: Path, curated: Path, manifest: Manifest, splits: tuple[str, ...]) -> dict[str, int]:
@@ -105,21 +88,3 @@ def _rows(curated: Path, manifest: Manifest) -> Iterator[_Exported]:
             line |= {column: record[column] for column in ("text", "captions", "key", "license", "source_url")}
             line["captions"] = record["captions"] or [record["text"]]
             yield _Exported(record["split"], image, line)
-
-
-def _refuse_foreign(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UserError(f"{out}: is a file, expected a folder to export to")
-    if any(out.iterdir()) and not (out / RECORD).is_file():
-        raise UserError(f"{out}: is not empty and not an earlier export (it has no {RECORD}): name another folder")
-    files = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_symlink() or path.is_file()]
-    foreign = [name for name in files if not _OURS.fullmatch(name)]
-    if foreign:
-        raise UserError(f"{out}: holds {foreign[0]}, which no export wrote: move it away, or name another folder")
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -42,6 +42,11 @@ def is_tracking_on() -> bool:
     return os.environ.get("MINIMAGEN_TRACKING", "on").lower() != "off"
 
 
+def is_anything_tracked(root: Path) -> bool:
+    """Returns whether there is a tracking server to ask, or a database of the project's own; creates none."""
+    return tracking_uri(root) != f"{_SQLITE}{root.resolve() / 'mlflow.db'}" or (root / "mlflow.db").is_file()
+
+
 def has_mlflow() -> bool:
     """Returns whether mlflow is installed, without importing it."""
     return importlib.util.find_spec("mlflow") is not None

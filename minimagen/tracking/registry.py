@@ -1,8 +1,9 @@
 """The registry of trained cascades in MLflow: one version per content, and who is champion, previous and challenger.
 
 A cascade goes in only after every hash held, and comes out only if they still do. Its files lie beside a run as they
-are: nothing is pickled. The champion's alias is the one thing that decides; which champion came before stands in a tag
-of each champion, written before the alias moves, so a crash between any two steps is healed by the next call.
+are, once, with those that make their folder an MLflow model: nothing is pickled. The champion's alias is the one thing
+that decides; which champion came before stands in a tag of each champion, written before the alias moves, so a crash
+between any two steps is healed by the next call.
 """
 
 import shutil
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from minimagen.errors import UserError
 from minimagen.sealed import replace_folder
 from minimagen.tracking.lock import exclusive
+from minimagen.tracking.model_files import write_model_files
 from minimagen.tracking.registered_files import content_sha256, verified_files
 from minimagen.tracking.runs import Tracker
 
@@ -147,16 +149,30 @@ class Registry:
         try:
             place = _place(version.cascade_sha256)
             found = Path(self._tracker.client.download_artifacts(version.run_id, place, str(scratch)))
-            content = content_sha256(verified_files(found))
-            if content != version.cascade_sha256:
-                raise UserError(
-                    f"{self.name} version {version.number}: its files have content {content[:12]}, registered was "
-                    f"{version.cascade_sha256[:12]}"
-                )
+            self._check_content(version, found)
             replace_folder(found, folder)
         finally:
             shutil.rmtree(scratch)
         return version
+
+    def locate(self, which: str) -> Path:
+        """Returns the folder that holds a version's files, for reading only: a copy of them if they are elsewhere.
+
+        Raises:
+            UserError: there is no such version, or its files are not those that were registered.
+        """
+        version = self._known(which)
+        found = Path(self._tracker.client.download_artifacts(version.run_id, _place(version.cascade_sha256)))
+        self._check_content(version, found)
+        return found
+
+    def _check_content(self, version: Version, folder: Path) -> None:
+        content = content_sha256(verified_files(folder))
+        if content != version.cascade_sha256:
+            raise UserError(
+                f"{self.name} version {version.number}: its files have content {content[:12]}, registered was "
+                f"{version.cascade_sha256[:12]}"
+            )
 
     def _locked(self) -> AbstractContextManager[None]:
         return exclusive(self._lock, _LOCK_WAIT_S)
@@ -181,6 +197,9 @@ class Registry:
             client.log_artifact(
                 run_id, str(folder / name), f"{place}/{Path(name).parent.as_posix()}".removesuffix("/.")
             )
+        with tempfile.TemporaryDirectory() as scratch:
+            for path in write_model_files(Path(scratch)):
+                client.log_artifact(run_id, str(path), place)
         try:
             client.create_registered_model(self.name)
         except MlflowException as error:

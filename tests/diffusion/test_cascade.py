@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,20 +9,35 @@ from minimagen.diffusion.cascade import (
     CascadeStage,
     SamplerSettings,
     augment,
+    last_pictures,
     last_state,
     resize,
-    sample_cascade,
     sample_stage,
+    walk_cascade,
 )
 from minimagen.diffusion.denoiser import Denoiser
 from minimagen.diffusion.samplers import Sampler
 from minimagen.diffusion.schedule import NoiseSchedule
 from minimagen.models.unet import UNet
-from minimagen.shapes import Conditioning
+from minimagen.shapes import Conditioning, Images
 from tests.small_cascade import small_unet
 
 SCHEDULE = NoiseSchedule("cosine")
 SAMPLERS: list[Sampler] = ["ddpm", "ddim", "dpmpp_2m", "heun"]
+
+
+def sample_cascade(
+    stages: Sequence[CascadeStage],
+    embeds: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    seed: int,
+    sample_ids: Sequence[int | str],
+    negative: Conditioning | None = None,
+) -> list[Images]:
+    """Returns each stage's pictures."""
+    states = walk_cascade(stages, embeds, mask, seed=seed, sample_ids=sample_ids, negative=negative)
+    return list(last_pictures(states).values())
 
 
 class EchoNetwork:
@@ -223,3 +239,18 @@ def test_resizing_down_removes_detail_instead_of_aliasing() -> None:
     checkerboard[..., ::2, ::2] = checkerboard[..., 1::2, 1::2] = -1
 
     assert resize(checkerboard, 4).abs().max() < 0.05
+
+
+def test_all_states_of_all_stages_are_yielded_and_drawing_may_stop_between_them() -> None:
+    network = EchoNetwork()
+    chain = [replace(one, denoiser=Denoiser(network, SCHEDULE, "x0")) for one in stages()]
+    walk = walk_cascade(chain, *captions(2), seed=0, sample_ids="ab")
+
+    seen = [(one.stage, one.state.step) for one in walk]
+
+    assert seen == [(one.name, step + 1) for one in chain for step in range(one.settings.num_steps)]
+    network.low_res_levels.clear()
+    stopped = walk_cascade(chain, *captions(2), seed=0, sample_ids="ab")
+    next(stopped)
+    stopped.close()
+    assert network.low_res_levels == []

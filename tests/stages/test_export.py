@@ -6,7 +6,8 @@ import pytest
 from minimagen.manifest import read_manifest
 from minimagen.shards import iter_rows
 from minimagen.stages.curate import run_curate
-from minimagen.stages.export import METADATA, RECORD, run_export
+from minimagen.stages.export import METADATA, run_export
+from minimagen.stages.exported_folder import RECORD
 from minimagen.stages.ingest import run_ingest
 from tests.stages.folder_project import add_captions, files_of, params_of, write_folder, write_picture
 
@@ -108,7 +109,7 @@ def test_an_export_that_the_user_added_to_is_left_alone(project: Path, name: str
     (project / "out" / name).write_text("mine")
     before = files_of(project / "out")
 
-    with pytest.raises(ValueError, match=f"out: holds {name}, which no export wrote"):
+    with pytest.raises(ValueError, match=f"out: holds {name}, which no export of this format wrote"):
         run_export(project / "out", split="all", root=project)
 
     assert files_of(project / "out") == before
