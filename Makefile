@@ -13,6 +13,7 @@ TORTURED += tests/test_hostile_disk.py tests/test_flipped_bits.py tests/training
 TORTURED += tests/durability/test_pipeline_killed.py tests/durability/test_state_machine.py tests/durability/test_one_at_a_time.py
 TORTURED += tests/tracking/test_trouble.py tests/tracking/test_real_server.py tests/flows/test_api_gone.py
 TORTURED += tests/benchmarks/test_serving_load.py
+TORTURED += $(addprefix tests/evaluation/test_, kernel_distance.py frechet_distance.py)
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.numpy import save
 
+from minimagen.caption_lint import CaptionLint
 from minimagen.errors import UserError
 from minimagen.files import canonical_json, read_json, sha256_bytes, sha256_file, write_atomic, write_json
 from minimagen.shards import count_rows
@@ -63,6 +64,8 @@ class EmbeddingManifest:
     """Arithmetic of the encoder."""
     encoder_sha256: str | None = None
     """One hash of all the encoder's files; None in manifests from before it was kept."""
+    captions: CaptionLint | None = None
+    """What a check of all captions counted; None in manifests from before there was one."""
 
 
 def embedding_path(embeddings: Path, curated_shard: Path) -> Path:
@@ -136,7 +139,8 @@ def read_embedding_manifest(embeddings: Path) -> EmbeddingManifest:
     try:
         record = read_json(path)
         shards = tuple(EmbeddingFile(**shard) for shard in record.pop("shards"))
-        return EmbeddingManifest(**record, shards=shards)
+        lint = record.pop("captions", None)
+        return EmbeddingManifest(**record, shards=shards, captions=None if lint is None else CaptionLint(**lint))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: captions are not encoded yet") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -8,6 +8,7 @@ LEVELS = {
     "models": 1,
     "diffusion": 1,
     "text": 1,
+    "features": 1,
     "sources": 1,
     "datasets": 1,
     "pipeline": 2,
@@ -38,7 +39,7 @@ HOMES = {
     "prefect": ("flows",),
     "dvc": ("flows",),
     "mlflow": ("minimagen.tracking",),
-    "transformers": ("minimagen.text", "benchmarks.peer_side", "benchmarks.random_t5"),
+    "transformers": ("minimagen.text", "minimagen.features", "benchmarks.peer_side", "benchmarks.random_t5"),
     "sentencepiece": ("minimagen.text",),
 }
 """The only places that import a package."""

@@ -71,6 +71,12 @@ class EvaluateConfig(Section):
     """Held-out pictures for super-resolution PSNR."""
     num_report_rows: int = Field(ge=1)
     """Captions shown in the report."""
+    features: str | None = Field(min_length=1)
+    """The network in whose features pictures are compared: a CLIP, DINOv2 or Inception-v3 by hub name
+    (`facebook/dinov2-small`, with `@revision` or without) or folder; null is a fixed random one, whose numbers mean
+    nothing outside of this project."""
+    num_feature_images: int = Field(ge=2)
+    """Held-out pictures that drawn ones are compared with in those features."""
     batch_size: int = Field(ge=1)
     """Pictures sampled at a time."""
 

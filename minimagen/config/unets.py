@@ -95,6 +95,9 @@ class GridConfig(Section):
     """Sampler steps."""
     guidance_scale: float = Field(ge=1.0)
     """Classifier-free guidance; 1 is none."""
+    on_copying: Literal["ignore", "warn", "stop"]
+    """What to do where the pictures turn out to be copies of training pictures: tell it with the grid alone, warn, or
+    end the training with the weights of the grid before; ignore where a few pictures are to be learnt by heart."""
 
 
 class ExecutionConfig(Section):
@@ -204,6 +207,14 @@ class UNetSection(Section):
             )
         if self.low_res_size is not None and self.low_res_size >= self.image_size:
             raise ValueError(f"low_res_size {self.low_res_size} is not smaller than image_size {self.image_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_are_looked_for(self) -> Self:
+        grid = self.training.grid
+        if grid.on_copying == "stop" and (self.low_res_size is not None or not grid.every):
+            why = "draws no grid" if not grid.every else "starts from pictures, so it is not asked whether it copies"
+            raise ValueError(f"training.grid.on_copying stop, expected ignore or warn: this U-Net {why}")
         return self
 
     @model_validator(mode="after")

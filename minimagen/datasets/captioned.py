@@ -162,10 +162,14 @@ class CaptionedImages:
                 step or epoch, and the same one to see the same crops whatever the batch.
         """
         positions = indices.tolist() if isinstance(indices, torch.Tensor) else list(indices)
-        pixels = np.stack([self._square(position, seed) for position in positions])
+        images = self.images(positions, seed=seed)
         embeds, mask = self.embeds.padded(positions)
         keys = tuple(self.keys[position] for position in positions)
-        return Batch(to_float(pixels), embeds, mask, keys, self._windows(keys, pixels.shape[1], seed))
+        return Batch(images, embeds, mask, keys, self._windows(keys, images.shape[-1], seed))
+
+    def images(self, positions: Sequence[int], *, seed: int) -> Images:
+        """Returns the pictures of a batch without their captions."""
+        return to_float(np.stack([self._square(position, seed) for position in positions]))
 
     def _square(self, position: int, seed: int) -> PixelImage:
         offset = derive_seed(seed, "crop", self.keys[position]) / 2**63 if self.crop == "random" else 0.5

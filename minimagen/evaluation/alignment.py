@@ -12,8 +12,8 @@ import numpy as np
 
 from minimagen.config import ScenesConfig
 from minimagen.errors import UserError
+from minimagen.evaluation.retrieval import exchange_captions
 from minimagen.evaluation.scene_reading import Place, Reading, read_scenes
-from minimagen.seeding import derive_seed
 from minimagen.shapes import PixelImages
 from minimagen.sources.scene_drawing import CENTERS, PAIR_CENTERS, PAIR_SIDE, SIDES, Sprites
 from minimagen.sources.scene_grammar import MIRRORED, Scene, SceneObject, caption_of
@@ -145,22 +145,9 @@ def chance_levels(config: ScenesConfig) -> AlignmentScore:
 
 
 def other_captions(scenes: Sequence[Scene], seed: int) -> list[int]:
-    """Returns for each picture the index of another picture's caption, a permutation in which no caption is its own.
-
-    Equal captions count as one: they stand side by side in an order that is random by caption, and every picture takes
-    the caption as many steps further as the most frequent caption has copies.
+    """Returns for each picture the index of another picture's caption, which is not its own.
 
     Raises:
         ValueError: one caption is more than half of them.
     """
-    captions = [caption_of(scene) for scene in scenes]
-    order = sorted(
-        range(len(captions)), key=lambda index: (derive_seed(seed, "other captions", captions[index]), index)
-    )
-    step = max(Counter(captions).values())
-    if 2 * step > len(captions):
-        raise UserError(f"{step} of {len(captions)} captions are equal: they cannot be exchanged for others")
-    others = [0] * len(captions)
-    for place, index in enumerate(order):
-        others[index] = order[(place + step) % len(order)]
-    return others
+    return exchange_captions([caption_of(scene) for scene in scenes], seed)

@@ -3,7 +3,6 @@
 Knows scenes of known content; does not know how a picture was made.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ from minimagen.config import ScenesConfig
 from minimagen.evaluation.alignment import SceneReader, SceneScore, chance_levels, mean_score, other_captions
 from minimagen.evaluation.metrics import share_of
 from minimagen.evaluation.results import AlignmentResult, AttributeResult
+from minimagen.evaluation.retrieval import can_exchange
 from minimagen.shapes import PixelImages
 from minimagen.sources.scene_drawing import Sprites
-from minimagen.sources.scene_grammar import Scene
+from minimagen.sources.scene_grammar import Scene, caption_of
 
 JOINT = "joint"
 
@@ -40,7 +40,7 @@ def score_captions(
     readings = reader.read(pixels)
     scores = [reader.score(reading, scene) for reading, scene in zip(readings, scenes, strict=True)]
     shuffled: list[SceneScore] | None = None
-    if 2 * max(Counter(scenes).values()) <= len(scenes):
+    if can_exchange([caption_of(scene) for scene in scenes]):
         others = other_captions(scenes, seed)
         shuffled = [reader.score(reading, scenes[other]) for reading, other in zip(readings, others, strict=True)]
     return CaptionScores(scores, _summary(scores, shuffled, config))

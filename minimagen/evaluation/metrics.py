@@ -18,6 +18,15 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and the interval that covers the true one in 95 of 100 repetitions."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class PairedInterval:
     """A mean difference and the interval that covers the true one in 95 of 100 repetitions."""
 
@@ -79,13 +88,26 @@ def paired_interval(
         raise ValueError(f"a paired interval needs pairs, not {len(scores)} scores and {len(baseline)} baselines")
     differences = scores.double() - baseline.double()
     means = torch.stack([_resampled_mean(differences, generator) for _ in range(num_resamples)])
-    tails = torch.tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dtype=torch.float64)
-    low, high = torch.quantile(means, tails).tolist()
+    low, high = torch.quantile(means, tails()).tolist()
     return PairedInterval(mean=float(differences.mean()), low=low, high=high)
+
+
+def mean_estimate(values: PerSample, generator: torch.Generator, num_resamples: int = 5000) -> Estimate:
+    """Returns the mean of values with its percentile bootstrap interval, as ``paired_interval`` does of differences.
+
+    Consumes ``generator``.
+    """
+    found = paired_interval(values, torch.zeros_like(values), generator, num_resamples)
+    return Estimate(found.mean, found.low, found.high)
 
 
 def _resampled_mean(values: PerSample, generator: torch.Generator) -> torch.Tensor:
     return values[torch.randint(len(values), (len(values),), generator=generator)].mean()
+
+
+def tails() -> torch.Tensor:
+    """Returns the two quantiles between which the middle 95 % lie."""
+    return torch.tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], dtype=torch.float64)
 
 
 def share_of(num_right: int, num_total: int) -> Share:

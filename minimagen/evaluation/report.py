@@ -77,6 +77,10 @@ class Report:
     """Dotted name -> value, as text."""
     remarks: Sequence[str]
     """Sentences on what could not be measured, and why."""
+    reasons: Sequence[str] = ()
+    """Sentences on what went wrong, and why; none where nothing did."""
+    copying_charts: Sequence[Chart] = ()
+    """How near drawn pictures came to training pictures while U-Nets were trained."""
 
 
 def render_report(report: Report) -> str:

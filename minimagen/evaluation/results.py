@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from minimagen.evaluation.metrics import PairedInterval, Share
+from minimagen.evaluation.frechet_distance import FrechetDistance
+from minimagen.evaluation.metrics import Estimate, PairedInterval, Share
+from minimagen.evaluation.picture_verdict import Verdict
+from minimagen.features.network import FeatureIdentity
 
 MetricTree: TypeAlias = "dict[str, int | float | MetricTree]"
 """Numbers under names, nested, as metrics.json holds them."""
@@ -67,12 +70,59 @@ class UNetResult:
 
 @dataclass(frozen=True, slots=True)
 class CopyingResult:
-    """Median distance to the nearest training picture (root mean square of values in [-1, 1])."""
+    """How near pictures drawn for held-out captions are to training pictures, beside real held-out pictures."""
 
     generated: float
-    """Of pictures drawn for held-out captions."""
+    """Median distance to the nearest training picture (root mean square of values in [-1, 1])."""
     held_out: float
-    """Of the real held-out pictures of the same captions: what is usual without copying."""
+    """The same of the real held-out pictures of the same captions: what is usual without copying."""
+    ratio: float
+    """Median of that distance in units of the usual one between such pictures (``memorisation.Nearest.ratios``)."""
+    held_out_ratio: float
+    copies: Share
+    """Drawn pictures that are copies of training pictures."""
+    num_held_out_copies: int
+    """Real held-out pictures that are as near to a training picture as a copy."""
+    num_repeated: int
+    """Drawn pictures that are the same as one drawn for another caption."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalResult:
+    """How often the right caption is found for a drawn picture among distractors, by features."""
+
+    share: Share
+    shuffled: Share | None
+    """The same pictures asked for each other's captions; None where there is no other caption."""
+    real: Share | None
+    """Of the real pictures, where captions have features; None where a real picture stands for its caption."""
+    num_candidates: int
+
+    @property
+    def chance(self) -> float:
+        """The share that guessing reaches."""
+        return 1.0 / self.num_candidates
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureResult:
+    """Drawn pictures beside real held-out ones in the features of a network."""
+
+    network: FeatureIdentity
+    num_drawn: int
+    num_real: int
+    kid: Estimate
+    kid_of_training: Estimate
+    """Of real training pictures, as many as were drawn: what a perfect model reaches about."""
+    fid: FrechetDistance | None
+    """None where there are too few pictures."""
+    clip_score: Estimate | None
+    """100 times the mean cosine of picture and caption, at least 0 (Hessel et al. 2021); None without captions."""
+    clip_score_of_real: Estimate | None
+    retrieval: RetrievalResult | None
+    """None where there is only one caption."""
+    look: Verdict
+    """Of the first of the drawn pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +136,8 @@ class Results:
     unets: tuple[UNetResult, ...]
     reproduction: Share
     copying: CopyingResult
+    features: FeatureResult | None
+    """None where fewer than two pictures of a kind are at hand."""
     num_evaluations: int
 
 
@@ -98,13 +150,56 @@ def to_metrics(results: Results) -> MetricTree:
             "num_right": results.reproduction.num_right,
             "num_pairs": results.reproduction.num_total,
         },
-        "copying": {"distance_generated": results.copying.generated, "distance_held_out": results.copying.held_out},
+        "copying": _copying_metrics(results.copying),
         "sampling": {"num_evaluations": results.num_evaluations},
     }
     if results.alignment is not None:
         tree["alignment"] = _alignment_metrics(results.alignment)
     if results.base_alignment is not None:
         tree["base_alignment"] = _alignment_metrics(results.base_alignment)
+    if results.features is not None:
+        tree["features"] = _feature_metrics(results.features)
+    if results.features is not None and results.features.retrieval is not None:
+        tree["retrieval"] = _retrieval_metrics(results.features.retrieval)
+    return tree
+
+
+def _copying_metrics(copying: CopyingResult) -> MetricTree:
+    return {
+        "distance_generated": copying.generated,
+        "distance_held_out": copying.held_out,
+        "ratio_generated": copying.ratio,
+        "ratio_held_out": copying.held_out_ratio,
+        "share_copied": copying.copies.value,
+        "num_copies": copying.copies.num_right,
+        "num_held_out_copies": copying.num_held_out_copies,
+        "num_repeated": copying.num_repeated,
+    }
+
+
+def _feature_metrics(features: FeatureResult) -> MetricTree:
+    tree = _estimate("kid", features.kid) | _estimate("kid_of_training", features.kid_of_training)
+    tree |= {"num_drawn": features.num_drawn, "num_real": features.num_real}
+    if features.fid is not None:
+        tree |= _estimate("fid", features.fid.corrected) | {"fid_usual": features.fid.usual}
+    if features.clip_score is not None and features.clip_score_of_real is not None:
+        tree |= _estimate("clip_score", features.clip_score)
+        tree |= _estimate("clip_score_of_real", features.clip_score_of_real)
+    return tree
+
+
+def _estimate(name: str, estimate: Estimate) -> MetricTree:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _retrieval_metrics(retrieval: RetrievalResult) -> MetricTree:
+    share = retrieval.share
+    tree: MetricTree = {"top1": share.value, "top1_low": share.low, "top1_high": share.high, "chance": retrieval.chance}
+    tree |= {"num_right": share.num_right, "num_captions": share.num_total, "num_candidates": retrieval.num_candidates}
+    if retrieval.shuffled is not None:
+        tree["shuffled"] = retrieval.shuffled.value
+    if retrieval.real is not None:
+        tree["real"] = retrieval.real.value
     return tree
 
 

@@ -3,6 +3,7 @@
 Jobs run one after another in this process, since one encoder fills the machine; a flow may map them elsewhere.
 """
 
+import logging
 import time
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from minimagen.stages.device import device_from_environment
 from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.text.embed import finish, plan, remove_unplanned, run
 
+logger = logging.getLogger(__name__)
+
 CURATED = Path("data/curated")
 TEXT_ENCODER = Path("data/text_encoder")
 OUT = Path("data/embeddings")
 
 
 def run_embed(params: Params, root: Path = Path()) -> None:
-    """Writes ``data/embeddings/``; shards that are done are not encoded again.
+    """Writes ``data/embeddings/``; shards that are done are not encoded again. Warns of captions that teach little.
 
     Raises:
         ConfigError: MINIMAGEN_DEVICE asks for what this machine lacks.
@@ -56,5 +59,8 @@ def _embed(params: Params, root: Path) -> None:
     write_json(root / "runs/embed/timings.json", timings | {"device": device})
     print(
         f"embed: {summary.num_captions} captions, {summary.num_tokens} tokens, "
-        f"{summary.num_cut} cut at {params.text_encoder.max_length} tokens, {num_encoded} encoded now -> {folder}"
+        f"{summary.captions.num_cut} cut at {params.text_encoder.max_length} tokens, {num_encoded} encoded now -> "
+        f"{folder}"
     )
+    for problem in summary.captions.problems():
+        logger.warning("embed: %s", problem)

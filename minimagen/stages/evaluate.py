@@ -16,6 +16,7 @@ from minimagen.config import Params
 from minimagen.contact_sheet import contact_sheet
 from minimagen.evaluation.report import verdict
 from minimagen.evaluation.results import leaves, to_metrics
+from minimagen.features.load import load_features
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
 from minimagen.manifest import read_manifest
 from minimagen.progress import Progress
@@ -100,6 +101,7 @@ def _fingerprint(params: Params, root: Path, device: torch.device) -> str:
 
 @contextmanager
 def _inputs(params: Params, root: Path, device: torch.device, folder: Path, interrupt: Interrupt) -> Iterator[Inputs]:
+    features = load_features(params.evaluate.features, device)
     cascade = load_cascade(params, root, device)
     last = params.unets[params.cascade[-1]]
     held_out = open_split(root, "validation", last.image_size, last.training.crop)
@@ -114,7 +116,7 @@ def _inputs(params: Params, root: Path, device: torch.device, folder: Path, inte
                 print("evaluate: stopped; run it again to go on with the pictures that are drawn")
                 raise SystemExit(interrupt.exit_code)
 
-        yield Inputs(params, root, device, cascade, held_out, training, folder, report)
+        yield Inputs(params, root, device, cascade, held_out, training, features, folder, report)
 
 
 def _count_batches(params: Params, num_held_out: int, num_training: int) -> int:

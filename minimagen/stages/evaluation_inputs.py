@@ -14,6 +14,7 @@ from minimagen.config import ConfigError, Params, UNetSection
 from minimagen.datasets.captioned import CaptionedImages, Split
 from minimagen.datasets.transforms import Crop, to_float
 from minimagen.errors import UserError
+from minimagen.features.network import FeatureNetwork
 from minimagen.pipeline import Cascade, load_cascade_parts
 from minimagen.saved_model import ModelRecord
 from minimagen.shapes import Images, PixelImages
@@ -40,6 +41,7 @@ class Inputs:
     """Validation pictures of the last stage's size."""
     training: CaptionedImages
     """Training pictures of the last stage's size."""
+    features: FeatureNetwork
     folder: Path
     report: Callable[[int], None]
     """Is told the size of each batch of pictures that is ready and kept; may end the evaluation."""

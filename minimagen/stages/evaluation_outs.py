@@ -13,23 +13,29 @@ import json
 from pathlib import Path
 
 from minimagen.cascade_file import CASCADE_FILE, write_cascade_file
+from minimagen.embeddings import read_embedding_manifest
 from minimagen.evaluation.data_account import DataAccount, read_account
+from minimagen.evaluation.diagnosis import diagnose
 from minimagen.evaluation.pairs import write_pairs
 from minimagen.evaluation.report import Report, render_report
 from minimagen.evaluation.results import leaves, to_metrics
 from minimagen.files import write_atomic, write_json
-from minimagen.stages.evaluation_inputs import CHECKPOINTS, CURATED, Inputs, read_sections
+from minimagen.stages.evaluation_inputs import CHECKPOINTS, CURATED, EMBEDDINGS, Inputs, read_sections
 from minimagen.stages.illustrate import (
     caption_records,
+    copying_chart,
     denoising_records,
     epoch_gallery,
     held_out_gallery,
+    loss_gap,
     super_gallery,
     super_records,
     training_chart,
     training_gallery,
 )
 from minimagen.stages.measure import Measurements
+from minimagen.training.cost import unet_cost
+from minimagen.training.forecast import Forecast, forecast
 
 RAW, OUT = Path("data/raw"), Path("data/eval")
 METRICS_FILE, SCORES_FILE, REPORT_FILE = OUT / "metrics.json", OUT / "scores.json", OUT / "report.html"
@@ -66,6 +72,7 @@ def _score_tables(inputs: Inputs, found: Measurements) -> dict[str, object]:
 def _report(inputs: Inputs, found: Measurements) -> Report:
     checkpoints = inputs.root / CHECKPOINTS
     parameters = leaves(read_sections(inputs.params))
+    copying = [copying_chart(name, checkpoints / name) for name in inputs.params.cascade]
     return Report(
         results=found.results,
         held_out=held_out_gallery(inputs, found.drawn, found.scores),
@@ -75,7 +82,32 @@ def _report(inputs: Inputs, found: Measurements) -> Report:
         charts=[training_chart(name, checkpoints / name) for name in inputs.params.cascade],
         accounts=_accounts(inputs),
         parameters={key: value if isinstance(value, str) else json.dumps(value) for key, value in parameters},
-        remarks=_remarks(found),
+        remarks=_remarks(inputs, found),
+        reasons=_reasons(inputs, found),
+        copying_charts=[chart for chart in copying if chart is not None],
+    )
+
+
+def _reasons(inputs: Inputs, found: Measurements) -> list[str]:
+    lint = read_embedding_manifest(inputs.root / EMBEDDINGS).captions
+    planned = [_forecast(inputs, name) for name in inputs.params.cascade]
+    return diagnose(
+        found.results,
+        num_training_pictures=len(inputs.training),
+        loss_gaps={name: loss_gap(inputs.root / CHECKPOINTS / name) for name in inputs.params.cascade},
+        shortfalls=[str(one) for one in planned if one.is_short],
+        caption_problems=[] if lint is None else lint.problems(),
+    )
+
+
+def _forecast(inputs: Inputs, name: str) -> Forecast:
+    record, section = inputs.cascade.records[name], inputs.params.unets[name]
+    return forecast(
+        name,
+        section,
+        num_parameters=unet_cost(section, record.encoder.text_dim).num_parameters,
+        num_steps=record.num_steps,
+        num_pictures=len(inputs.training),
     )
 
 
@@ -84,9 +116,13 @@ def _accounts(inputs: Inputs) -> list[DataAccount]:
     return [*sources, read_account("curate", inputs.root / CURATED)]
 
 
-def _remarks(found: Measurements) -> list[str]:
+def _remarks(inputs: Inputs, found: Measurements) -> list[str]:
+    lint = read_embedding_manifest(inputs.root / EMBEDDINGS).captions
+    remarks = [] if lint is None else [f"Captions: {problem}." for problem in lint.problems()]
     if not found.scores:
-        return [NO_GROUND_TRUTH]
+        return [*remarks, NO_GROUND_TRUTH]
     flags = next(iter(found.scores.values())).flags
     num_known = sum(bool(row) for row in flags)
-    return [] if num_known == len(flags) else [SOME_GROUND_TRUTH.format(known=num_known, all=len(flags))]
+    if num_known < len(flags):
+        remarks.append(SOME_GROUND_TRUTH.format(known=num_known, all=len(flags)))
+    return remarks

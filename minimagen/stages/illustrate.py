@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minimagen.datasets.captioned import CaptionedImages
-from minimagen.evaluation.curves import draw_lines, read_lines
+from minimagen.evaluation.curves import Line, draw_lines, read_lines
 from minimagen.evaluation.pairs import REAL, Pairs
 from minimagen.evaluation.report import CaptionGallery, Chart, Column, SuperGallery
 from minimagen.stages.evaluation_inputs import Inputs, pixels_at
@@ -17,9 +17,14 @@ from minimagen.stages.measure_captions import Drawn, StageScores
 from minimagen.stages.measure_denoising import TIMES, Denoised
 from minimagen.stages.measure_unets import Enlargements
 from minimagen.stages.training_outs import CURVES_FILE
-from minimagen.training.curves import TRAIN_LOSS, VALIDATION_LOSS
+from minimagen.training.curves import HELD_OUT_RATIO, NEAREST_RATIO, SEEN_LOSS, TRAIN_LOSS, VALIDATION_LOSS
 
-CURVES = {TRAIN_LOSS: "training", VALIDATION_LOSS: "held out"}
+CURVES = {
+    TRAIN_LOSS: "training",
+    VALIDATION_LOSS: "held out",
+    SEEN_LOSS: "training pictures, measured like held-out ones",
+}
+RATIOS = {HELD_OUT_RATIO: "real held-out pictures", NEAREST_RATIO: "drawn pictures"}
 NUM_FURTHER_ROWS = 8
 
 
@@ -84,8 +89,23 @@ def training_chart(unet: str, checkpoint: Path) -> Chart:
     Raises:
         ValueError: there are none, or a column is missing.
     """
-    lines = read_lines(checkpoint / CURVES_FILE, CURVES)
+    return _chart(unet, read_lines(checkpoint / CURVES_FILE, CURVES))
+
+
+def copying_chart(unet: str, checkpoint: Path) -> Chart | None:
+    """Draws how near drawn pictures came to training pictures; None if no grid was drawn, or not from noise."""
+    lines = read_lines(checkpoint / CURVES_FILE, RATIOS)
+    return _chart(unet, lines) if any(value > 0 for line in lines for value in line.values) else None
+
+
+def _chart(unet: str, lines: Sequence[Line]) -> Chart:
     return Chart(unet, [line.label for line in lines], draw_lines(lines))
+
+
+def loss_gap(checkpoint: Path) -> float:
+    """Returns the held-out loss over that of training pictures at the end of a training."""
+    held_out, seen = read_lines(checkpoint / CURVES_FILE, {VALIDATION_LOSS: "", SEEN_LOSS: ""})
+    return held_out.values[-1] / seen.values[-1]
 
 
 def caption_records(

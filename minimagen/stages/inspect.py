@@ -5,51 +5,19 @@ Not a stage of the DVC graph. Parameters are counted, FLOPs are those of torch's
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
 from minimagen.config import Params, UNetSection
 from minimagen.free_memory import free_bytes
-from minimagen.models.unet import CHANNELS, UNet
 from minimagen.stages.device import device_from_environment
 from minimagen.text.locate import describe
-from minimagen.training.memory import STATE_BYTES, gibibytes, memory_need
-
-NUM_TEXT_TOKENS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class UNetCost:
-    """What one stage costs."""
-
-    num_parameters: int
-    gflop_forward: float
-    """10^9 operations of a forward pass of one picture with a caption of 64 tokens; a multiply-add is two."""
-    memory_bytes: int
-    """Weights, gradients, moments and averages while training, in fp32."""
-
-
-def unet_cost(section: UNetSection, text_dim: int) -> UNetCost:
-    """Counts parameters and operations of one stage on the meta device: nothing is allocated."""
-    has_low_res = section.low_res_size is not None
-    with torch.device("meta"):
-        network = UNet(section.unet, text_dim=text_dim, has_low_res=has_low_res)
-        picture, level = torch.empty(1, CHANNELS, section.image_size, section.image_size), torch.empty(1)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(
-                picture,
-                level,
-                text_embeds=torch.empty(1, NUM_TEXT_TOKENS, text_dim),
-                text_mask=torch.empty(1, NUM_TEXT_TOKENS, dtype=torch.bool),
-                low_res=picture if has_low_res else None,
-                low_res_level=level if has_low_res else None,
-            )
-    num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return UNetCost(num_parameters, counter.get_total_flops() / 1e9, num_parameters * STATE_BYTES)
+from minimagen.training.cost import NUM_TEXT_TOKENS, UNetCost, unet_cost
+from minimagen.training.forecast import clock, estimate_seconds, forecast
+from minimagen.training.memory import gibibytes, memory_need
 
 
 def run_inspect(params: Params, *, as_json: bool) -> None:
@@ -74,6 +42,17 @@ def run_inspect(params: Params, *, as_json: bool) -> None:
     print("memory: weights, gradients, moments and averages in fp32, room to save them; activations come on top")
     if free is not None:
         print(f"fits: {gibibytes(free)} of {device.type} memory are free now; U-Nets train one after another")
+    for name in params.cascade:
+        print(plan_of(name, params.unets[name], costs[name], device))
+
+
+def plan_of(name: str, section: UNetSection, cost: UNetCost, device: torch.device) -> str:
+    """Returns a line on how long a training is, beside the nearest one on record and by the clock of this machine."""
+    num_steps = section.training.num_steps
+    if num_steps is None:
+        return f"{name}: {section.training.num_epochs:,} passes over the training pictures, however many there will be"
+    planned = forecast(name, section, num_parameters=cost.num_parameters, num_steps=num_steps, num_pictures=None)
+    return f"{planned}; about {clock(estimate_seconds(cost.gflop_forward, planned.num_seen, device))} on this machine"
 
 
 def cost_table(params: Params, costs: Mapping[str, UNetCost], device: torch.device, free: int | None) -> Table:

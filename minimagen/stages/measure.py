@@ -1,5 +1,5 @@
 """All that stage evaluate measures, in order; each measurement has its own place in ``measure_captions``,
-``measure_unets`` or ``measure_denoising``.
+``measure_features``, ``measure_unets`` or ``measure_denoising``.
 
 Writes no outs.
 """
@@ -20,6 +20,7 @@ from minimagen.stages.measure_captions import (
 )
 from minimagen.stages.measure_denoising import Denoised, measure_denoising
 from minimagen.stages.measure_epochs import draw_epochs, draw_pairs
+from minimagen.stages.measure_features import measure_features
 from minimagen.stages.measure_unets import Enlargements, enlarge_held_out, measure_unets
 
 
@@ -57,6 +58,7 @@ def measure(inputs: Inputs) -> Measurements:
         unets=measure_unets(inputs, enlarged),
         reproduction=reproduction_share(right),
         copying=measure_copying(inputs, drawn),
+        features=measure_features(inputs, drawn),
         num_evaluations=sum(stage.settings.num_evaluations for stage in inputs.cascade.stages),
     )
     return Measurements(

@@ -13,7 +13,8 @@ from minimagen.config import ScenesConfig
 from minimagen.datasets.captioned import CaptionedImages
 from minimagen.datasets.transforms import to_float, to_pixels
 from minimagen.evaluation.caption_scores import score_captions
-from minimagen.evaluation.memorisation import Nearest, nearest_pictures, reproduced
+from minimagen.evaluation.memorisation import Nearest, count_repeated, nearest_pictures, reproduced
+from minimagen.evaluation.metrics import share_of
 from minimagen.evaluation.results import AlignmentResult, CopyingResult
 from minimagen.evaluation.selection import choose_samples
 from minimagen.shapes import PixelImages
@@ -103,8 +104,18 @@ def scene_of(extra: str) -> Scene | None:
 
 def measure_copying(inputs: Inputs, drawn: Drawn) -> CopyingResult:
     """Compares how near drawn and real held-out pictures of the same captions are to training pictures."""
+    found = drawn.nearest
     real = nearest_pictures(to_float(pixels_at(inputs.held_out, drawn.positions)), image_chunks(inputs.training))
-    return CopyingResult(median(drawn.nearest.distances.tolist()), median(real.distances.tolist()))
+    captions = [inputs.held_out.captions[position] for position in drawn.positions]
+    return CopyingResult(
+        generated=median(found.distances.tolist()),
+        held_out=median(real.distances.tolist()),
+        ratio=median(found.ratios.tolist()),
+        held_out_ratio=median(real.ratios.tolist()),
+        copies=share_of(int(found.are_copies.sum()), len(captions)),
+        num_held_out_copies=int(real.are_copies.sum()),
+        num_repeated=count_repeated(to_float(drawn.pixels[inputs.cascade.stages[-1].name]), captions),
+    )
 
 
 def is_reproduced(inputs: Inputs, drawn: Drawn) -> list[bool]:

@@ -27,7 +27,9 @@ from minimagen.stages.training_session import STATES, Session
 from minimagen.tracking.location import project_root
 from minimagen.tracking.stage import TrackedStage, tracked_stage
 from minimagen.training.checkpoint import state_bytes
+from minimagen.training.cost import unet_cost
 from minimagen.training.curves import read_curves
+from minimagen.training.forecast import clock, estimate_seconds, forecast
 from minimagen.training.interrupt import Interrupt, die_with_parent
 from minimagen.training.loop import TrainState
 from minimagen.training.ranks import Ranks
@@ -102,9 +104,9 @@ def _train(
         if exit_code is not None:
             print(f"train {name}: saved after step {session.course.state.step} of {num_steps}; run it again to go on")
             raise SystemExit(exit_code)
-        curves = read_curves(tracked.journal.path)
-        tracked.finish(curves[num_steps])
-        print(f"train {name}: {num_steps} steps, {session.timings()['images_per_s']} images/s -> {MODELS / name}")
+        curves, step = read_curves(tracked.journal.path), session.course.state.step
+        tracked.finish(curves[step])
+        print(f"train {name}: {step} steps, {session.timings()['images_per_s']} images/s -> {MODELS / name}")
 
 
 def _follow(inputs: TrainingInputs, run_folder: Path, ranks: Ranks, interrupt: Interrupt) -> None:
@@ -140,6 +142,16 @@ def _advise(inputs: TrainingInputs) -> None:
     line = advice(len(inputs.training), inputs.section.unet.dropout)
     if line is not None:
         logger.info("unets.%s: %s", inputs.record.name, line)
+    cost = unet_cost(inputs.section, inputs.record.encoder.text_dim)
+    planned = forecast(
+        inputs.record.name,
+        inputs.section,
+        num_parameters=cost.num_parameters,
+        num_steps=inputs.record.num_steps,
+        num_pictures=len(inputs.training),
+    )
+    seconds = estimate_seconds(cost.gflop_forward, planned.num_seen, inputs.device)
+    print(f"train {planned}; about {clock(seconds)} on this machine as it is now", flush=True)
 
 
 def _check_room(run_folder: Path, state: TrainState) -> None:

@@ -19,13 +19,14 @@ from minimagen.datasets.captioned import CaptionedImages
 from minimagen.errors import is_of_disk
 from minimagen.files import write_atomic, write_json
 from minimagen.saved_model import write_model
+from minimagen.stages.copying_guard import CopyingGuard
 from minimagen.stages.training_course import Course
+from minimagen.stages.training_watch import Watch
 from minimagen.tracking.stage import TrackedStage
-from minimagen.training.curves import VALIDATION_LOSS
 from minimagen.training.grid import draw_grid
 from minimagen.training.interrupt import Interrupt, Stopped
 from minimagen.training.optimizer import step_of_epoch
-from minimagen.training.validation import spread_indices, validation_losses
+from minimagen.training.validation import spread_indices
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class FollowUp:
     held_out: CaptionedImages
     tracked: TrackedStage
     interrupt: Interrupt
+    guard: CopyingGuard
     spending: Callable[[str], AbstractContextManager[float]]
     """Counts the time of a block under a name."""
 
@@ -74,9 +76,10 @@ class FollowUp:
         """Returns what is to be done after a step, in order."""
         config = self.course.config
         due: list[Callable[[int], None]] = []
-        if step % config.validate_every == 0 or step == self.course.record.num_steps:
+        is_last = step == self.course.record.num_steps
+        if step % config.validate_every == 0 or is_last:
             due.append(self._validate)
-        if config.grid.every and step % config.grid.every == 0:
+        if config.grid.every and (step % config.grid.every == 0 or is_last):
             due.append(self._draw)
         if self._epochs_ending(step):
             due.append(self._keep_snapshots)
@@ -104,19 +107,16 @@ class FollowUp:
             record = self.course.record.model_copy(update={"num_steps": step})
             write_model(self.snapshot_path(epoch), record, self.course.state.ema.tensors)
 
+    @property
+    def _watch(self) -> Watch:
+        return Watch(self.course, self.held_out)
+
     def _validate(self, step: int) -> None:
-        config = self.course.config
         with self.spending("validate"), self.interrupt.at_once(), self._averaged():
-            found = validation_losses(
-                lambda batch, draws: self.course.objective.loss_under(self._network, batch, draws),
-                self.held_out,
-                aug_level=self.course.objective.usual_aug_level,
-                num_images=config.num_validation_images,
-                batch_size=config.batch_size,
-                seed=config.seed,
+            losses = self._watch.losses(
+                lambda batch, draws: self.course.objective.loss_under(self._network, batch, draws)
             )
-        bins = {f"{VALIDATION_LOSS}/{item.start:.2f}-{item.end:.2f}": item.loss for item in found.bins}
-        self.tracked.metrics(step, {VALIDATION_LOSS: found.loss, **bins})
+        self.tracked.metrics(step, losses)
 
     def _draw(self, step: int) -> None:
         config = self.course.config
@@ -128,6 +128,7 @@ class FollowUp:
         captions, positions = [caption for caption, _ in chosen], [position for _, position in chosen]
         with self.spending("draw"), self.interrupt.at_once(), self._averaged():
             pictures = draw_grid(self.course.objective, self._network, self.held_out.batch(positions, seed=config.seed))
+            look = self._watch.look(pictures)
         png = io.BytesIO()
         contact_sheet(pictures, captions, num_columns=NUM_GRID_COLUMNS).save(png, "PNG")
         path = self.tracked.run_folder / GRIDS / f"step-{step:08d}.png"
@@ -137,6 +138,10 @@ class FollowUp:
             tell_refusal(f"the pictures after step {step}", error)
         else:
             self.tracked.image(step, "grid", path, "\n".join(captions))
+        self.tracked.metrics(step, look.metrics)
+        self.tracked.verdict(step, f"step {step}: {look.text}")
+        print(f"train {self.course.record.name}: step {step}: {look.text}", flush=True)
+        self.guard.tell(step, is_copying=look.is_copying)
 
     def _network(self, *args: object, **kwargs: object) -> Tensor:
         return self.course.state.ema.network(self.course.state.network)(*args, **kwargs)

@@ -36,7 +36,7 @@ def publish(session: Session, root: Path) -> None:
     temporary = root / CHECKPOINTS / f"{name}.tmp-{os.getpid()}"
     try:
         temporary.mkdir()
-        _copy_durably(state_path(session.states_folder, session.course.record.num_steps), temporary / FINAL_FOLDER)
+        _copy_durably(state_path(session.states_folder, session.course.state.step), temporary / FINAL_FOLDER)
         for path in session.snapshot_paths:
             _copy_durably(path, temporary / path.name)
         curves = curves_csv(read_curves(session.tracked.journal.path))
@@ -46,7 +46,8 @@ def publish(session: Session, root: Path) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    write_model(root / MODELS / name, session.course.record, session.course.state.ema.tensors)
+    model = session.guard.model()
+    write_model(root / MODELS / name, model.record, model.tensors)
 
 
 def _copy_durably(source: Path, target: Path) -> None:

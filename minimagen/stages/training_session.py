@@ -14,6 +14,7 @@ import torch
 
 from minimagen.datasets.captioned import CaptionedImages
 from minimagen.progress import Progress
+from minimagen.stages.copying_guard import CopyingGuard
 from minimagen.stages.crash_loop import Attempt
 from minimagen.stages.training_course import Course, RolledBack
 from minimagen.stages.training_follow_up import FollowUp, tell_refusal
@@ -40,6 +41,7 @@ class Session:
     held_out: CaptionedImages
     tracked: TrackedStage
     interrupt: Interrupt
+    guard: CopyingGuard = field(init=False)
     follow_up: FollowUp = field(init=False)
     unreported_losses: list[float] = field(default_factory=list)
     """Losses since the last reported mean; part of a saved state, so that curves do not depend on interruptions."""
@@ -51,7 +53,8 @@ class Session:
 
     def __post_init__(self) -> None:
         """Prepares what is done after a step."""
-        self.follow_up = FollowUp(self.course, self.held_out, self.tracked, self.interrupt, self._spending)
+        self.guard = CopyingGuard(self.course, self.tracked)
+        self.follow_up = FollowUp(self.course, self.held_out, self.tracked, self.interrupt, self.guard, self._spending)
 
     @property
     def states_folder(self) -> Path:
@@ -71,9 +74,10 @@ class Session:
             self.unreported_losses = list(resumed.beside.unreported_losses)
             logger.info("going on after step %d of %d", resumed.step, self.course.record.num_steps)
         self.tracked.journal.rewind(self.course.state.step)
+        self.guard.resume()
 
     def run(self, attempt: Attempt) -> None:
-        """Trains to the last step, or to the end of the step in which a signal comes; either way the state is saved.
+        """Trains to the last step, to the end of the step in which a signal comes, or until it copies; saves the state.
 
         Args:
             attempt: told of each step before it is done.
@@ -86,7 +90,7 @@ class Session:
         num_steps = course.record.num_steps
         self.follow_up.do_what_was_left()
         with Progress(f"train {course.record.name}", num_steps, num_done=course.state.step) as progress:
-            is_stopping = course.ranks.is_told_to_stop(self.interrupt)
+            is_stopping = course.ranks.is_told_to_stop(self.interrupt, is_over=self.guard.is_stopped)
             while not is_stopping:
                 attempt.begin(course.state.step + 1)
                 with self._spending("train") as started_s:
@@ -100,7 +104,7 @@ class Session:
                 progress.advance(report.num_images, f"loss {report.loss:.4f}")
                 self._do_what_is_due(report.step)
                 # Read once: a signal that comes while saving ends the next step, whose state is then saved.
-                is_stopping = course.ranks.is_told_to_stop(self.interrupt)
+                is_stopping = course.ranks.is_told_to_stop(self.interrupt, is_over=self.guard.is_stopped)
                 is_last = is_stopping or report.step == num_steps
                 if is_last or report.step % course.config.save_every == 0:
                     self._save(is_last=is_last)

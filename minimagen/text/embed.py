@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minimagen.caption_lint import CaptionLint, lint_captions
 from minimagen.config import EmbedConfig
 from minimagen.embeddings import (
     NULL_FILE,
@@ -30,7 +31,9 @@ from minimagen.shards import ShardJob, ShardReport, read_table
 from minimagen.text.locate import read_record
 from minimagen.text.t5 import TextEncoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MIN_UNKNOWN = 0.5
+"""Share of a caption's tokens that the encoder does not know from which on it counts as not understood."""
 _NULL_NAME = Path(NULL_FILE).stem
 _FP16_MAX = float(np.finfo(np.float16).max)
 
@@ -40,9 +43,8 @@ class EmbedSummary:
     """What a finished folder of embeddings holds."""
 
     num_captions: int
-    num_cut: int
-    """Captions that were longer than max_length."""
     num_tokens: int
+    captions: CaptionLint
 
 
 def plan(curated: Path, *, encoder: Path, config: EmbedConfig, max_length: int) -> list[ShardJob]:
@@ -99,7 +101,8 @@ def run(job: ShardJob, *, folder: Path, device: str) -> ShardReport:
     shard = _shard_of(vectors, captions, encoder.text_dim, spec["metadata"] | {"shard_sha256": spec["shard_sha256"]})
     sha256 = write_embeddings(_file_path(folder, job), shard)
     num_cut = sum(count > max_length for count in encoder.count_tokens(captions))
-    outcome = {"rows": len(captions), "num_cut": num_cut, "num_tokens": len(shard.tokens)}
+    num_unknown = sum(share >= MIN_UNKNOWN for share in encoder.unknown_shares(captions))
+    outcome = {"rows": len(captions), "num_cut": num_cut, "num_unknown": num_unknown, "num_tokens": len(shard.tokens)}
     write_json(_record_path(folder, job), outcome | {"sha256": sha256, "spec_sha256": _spec_sha256(job)})
     return ShardReport(job.name, len(captions), {}, pending=0, was_done=False)
 
@@ -137,8 +140,10 @@ def finish(folder: Path, jobs: Sequence[ShardJob]) -> EmbedSummary:
         if job.name != _NULL_NAME
     )
     captions = [record for name, record in done.items() if name != _NULL_NAME]
-    totals = {key: sum(record[key] for record in captions) for key in ("rows", "num_cut", "num_tokens")}
-    summary = EmbedSummary(totals["rows"], totals["num_cut"], totals["num_tokens"])
+    totals = {key: sum(record[key] for record in captions) for key in ("rows", "num_cut", "num_unknown", "num_tokens")}
+    texts = [text for job in jobs if job.name != _NULL_NAME for text in _read_captions(json.loads(job.spec))]
+    lint = lint_captions(texts, num_unknown=totals["num_unknown"], num_cut=totals["num_cut"])
+    summary = EmbedSummary(totals["rows"], totals["num_tokens"], lint)
     write_embedding_manifest(folder, _manifest_of(json.loads(jobs[0].spec), shards, summary))
     return summary
 
@@ -153,7 +158,8 @@ def _manifest_of(spec: dict[str, Any], shards: tuple[EmbeddingFile, ...], summar
         text_dim=spec["text_dim"],
         cleaner_version=metadata["cleaner_version"],
         shards=shards,
-        num_cut=summary.num_cut,
+        num_cut=summary.captions.num_cut,
+        captions=summary.captions,
         precision=spec["metadata"]["precision"],
         encoder_sha256=spec["encoder_sha256"],
     )

@@ -4,27 +4,14 @@ Every file is named with its SHA-256, and what was recorded is verified before i
 encoder, not how one is run. Nothing here touches the network at import, or where the files are already on the disk.
 """
 
-import os
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HFValidationError,
-    HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    RevisionResolutionError,
-)
-
 from minimagen.config import ConfigError
 from minimagen.errors import UserError
 from minimagen.files import canonical_json, read_json, sha256_bytes, sha256_file, write_json
+from minimagen.hub_files import fetch_snapshot, matching_files
 from minimagen.text.names import ALIASES, HUB_TEXT_DIMS, TINY, TINY_TEXT_DIM
 
 RECORD_FILE = "encoder.json"
@@ -33,7 +20,10 @@ RECORD_VERSION = 1
 _TOKENIZER_PATTERNS = ("spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _SAFETENSORS_PATTERNS = ("model*.safetensors", "model.safetensors.index.json")
 _TORCH_PATTERNS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
-_HUB_ERRORS = (OSError, HTTPError, EntryNotFoundError, RevisionResolutionError)
+_ADVICE = (
+    "Fetch it where there is a network and set text_encoder.name to that folder (config.json, model.safetensors, "
+    "spiece.model), or use the built-in encoder: text_encoder.name: tiny"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +93,7 @@ def locate(name: str, revision: str | None) -> EncoderFiles:
         refuse_revision(resolved, revision)
         return hash_folder(Path(resolved), resolved, None, "folder")
     folder = _fetch(resolved, revision, ("config.json", *_TOKENIZER_PATTERNS, *_SAFETENSORS_PATTERNS))
-    if not _matching(folder, _SAFETENSORS_PATTERNS):
+    if not matching_files(folder, _SAFETENSORS_PATTERNS):
         folder = _fetch(resolved, folder.name, ("config.json", *_TOKENIZER_PATTERNS, *_TORCH_PATTERNS))
     return hash_folder(folder, resolved, folder.name, "hub")
 
@@ -117,10 +107,10 @@ def hash_folder(
         ConfigError: the folder holds no T5, no tokenizer or no weights.
     """
     text_dim = _read_text_dim(folder)
-    tokenizer = _matching(folder, _TOKENIZER_PATTERNS)
+    tokenizer = matching_files(folder, _TOKENIZER_PATTERNS)
     if not {"spiece.model", "tokenizer.json"} & set(tokenizer):
         raise ConfigError(f"text_encoder.name {name}: {folder} holds neither spiece.model nor tokenizer.json")
-    weights = _matching(folder, _SAFETENSORS_PATTERNS) or _matching(folder, _TORCH_PATTERNS)
+    weights = matching_files(folder, _SAFETENSORS_PATTERNS) or matching_files(folder, _TORCH_PATTERNS)
     if not weights:
         raise ConfigError(f"text_encoder.name {name}: {folder} holds no weights (model.safetensors)")
     sha256s = {file: sha256_file(folder / file) for file in ("config.json", *tokenizer, *weights)}
@@ -182,44 +172,8 @@ def refuse_revision(name: str, revision: str | None) -> None:
         raise ConfigError(f"text_encoder.revision {revision!r}: {name} is not a hub model, set it to null")
 
 
-def _fetch(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """Returns the hub's snapshot folder, whose name is the commit; a known commit in the cache needs no network."""
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise ConfigError(f"text_encoder.name {name!r}: no such folder, and not a hub name (owner/model)")
-    try:
-        if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
-            try:
-                return Path(
-                    snapshot_download(name, revision=revision, allow_patterns=[*patterns], local_files_only=True)
-                )
-            except LocalEntryNotFoundError:
-                pass  # Not cached, or only in part.
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[*patterns]))
-    except HFValidationError as error:
-        raise ConfigError(f"text_encoder.name {name!r}: no such folder, and not a hub name: {error}") from error
-    except _HUB_ERRORS as error:
-        raise ConfigError(_unavailable(name, revision, error)) from error
-
-
-def _unavailable(name: str, revision: str | None, error: Exception) -> str:
-    cause = error.__cause__ or error if isinstance(error, LocalEntryNotFoundError) else error
-    reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
-    variables = ", ".join(
-        f"{key}={os.environ.get(key, '(unset)')}" for key in ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT")
-    )
-    if isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError):
-        problem = "the hub has no such model or revision, or it is private"
-    else:
-        problem = "not in the cache, and the hub cannot be reached"
-    return (
-        f"text_encoder {name} (revision {revision or 'main'}): {problem} ({reason}; {variables}). Fetch it where "
-        f"there is a network and set text_encoder.name to that folder (config.json, model.safetensors, spiece.model), "
-        f"or use the built-in encoder: text_encoder.name: tiny"
-    )
-
-
-def _matching(folder: Path, patterns: Sequence[str]) -> list[str]:
-    return sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+def _fetch(name: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    return fetch_snapshot(name, revision, patterns, key="text_encoder.name", advice=_ADVICE)
 
 
 def _read_text_dim(folder: Path) -> int:

@@ -71,6 +71,11 @@ class TextEncoder:
         """Returns how many tokens each caption has before it is cut, the end token included."""
         return [len(ids) for ids in self._tokenize(captions, max_length=None)]
 
+    def unknown_shares(self, captions: Sequence[str]) -> list[float]:
+        """Returns for each caption the share of its tokens, without the end token, that the encoder does not know."""
+        unknown, ids = self._tokenizer.unk_token_id, self._tokenize(captions, max_length=None)
+        return [sum(token == unknown for token in one) / max(len(one) - 1, 1) for one in ids]
+
     def encode(
         self, captions: Sequence[str], *, max_length: int, batch_tokens: int, precision: Literal["fp32", "bf16"]
     ) -> list[np.ndarray]:

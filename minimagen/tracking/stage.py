@@ -45,6 +45,8 @@ from minimagen.tracking.shipper import ShipperHandle, start_shipper
 logger = logging.getLogger(__name__)
 
 FINISH_TIMEOUT_S = 20.0
+VERDICT = "verdict"
+"""The tag in which a run says how it goes."""
 _STOP_CODES = (128 + 2, 128 + 15)
 
 
@@ -79,6 +81,10 @@ class TrackedStage:
     def event(self, step: int, values: Mapping[str, Value]) -> None:
         """Adds something that happened; ``event`` names it."""
         self.journal.append_or_hold("event", step, values)
+
+    def verdict(self, step: int, text: str) -> None:
+        """Says in plain words how it goes; a later word takes the place of an earlier one."""
+        self.journal.append("tag", step, {VERDICT: text})
 
     def finish(self, metrics: Mapping[str, float] | None = None, artifacts: Iterable[Path] = ()) -> None:
         """Writes the final numbers, which the cascade shows too, keeps copies of small files, and ends the run."""

@@ -20,6 +20,10 @@ from minimagen.shapes import PerSample, SomeSamples
 from minimagen.training.interrupt import Interrupt
 
 
+_OVER = 1
+"""Told between processes in place of an exit code; those are larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """This process among those that train with it. Every method but the properties is called by all of them."""
@@ -73,14 +77,19 @@ class Ranks:
         own = torch.tensor([int(flag)], device=self.accelerator.device)
         return bool(self.accelerator.gather(own).any())  # pyright: ignore[reportAttributeAccessIssue]
 
-    def is_told_to_stop(self, interrupt: Interrupt) -> bool:
-        """Whether any process was told to stop; then ``interrupt`` knows it in every one."""
+    def is_told_to_stop(self, interrupt: Interrupt, *, is_over: bool = False) -> bool:
+        """Whether any process was told to stop, which ``interrupt`` then knows in every one, or one says it is over.
+
+        Args:
+            is_over: what this process says.
+        """
         if self.num_processes > 1:
-            own = torch.tensor([interrupt.exit_code or 0], device=self.accelerator.device)
+            own = torch.tensor([interrupt.exit_code or int(is_over)], device=self.accelerator.device)
             code = int(self.accelerator.gather(own).max().item())  # pyright: ignore[reportAttributeAccessIssue]
-            if code:
+            if code > _OVER:
                 interrupt.exit_code = code
-        return interrupt.exit_code is not None
+            is_over = code == _OVER
+        return is_over or interrupt.exit_code is not None
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from minimagen.evaluation.memorisation import nearest_pictures, reproduced, reproduction_share
+from minimagen.evaluation.memorisation import count_repeated, nearest_pictures, reproduced, reproduction_share
+from minimagen.seeding import generator
 
 
 def test_nearest_pictures_agree_with_brute_force():
@@ -72,3 +73,40 @@ def test_any_training_picture_of_the_caption_counts_as_reproduction():
 
     assert right == [True, True, False]
     assert reproduction_share(right).value == pytest.approx(2 / 3)
+
+
+def _scattered(num: int, name: str) -> torch.Tensor:
+    return torch.rand(num, 3, 4, 4, generator=generator(name)) * 2 - 1
+
+
+def test_ratio_is_the_distance_over_the_mean_of_the_crowd():
+    pictures, training = _scattered(5, "drawn"), _scattered(80, "training")
+
+    found = nearest_pictures(pictures, training.split(7))
+
+    distances = torch.cdist(pictures.flatten(1).double(), training.flatten(1).double()) / 48**0.5
+    crowd = distances.sort(dim=1).values[:, :50].mean(1)
+    torch.testing.assert_close(found.ratios, distances.amin(1) / crowd, atol=1e-6, rtol=1e-6)
+
+
+def test_slightly_changed_training_pictures_are_copies_and_new_ones_are_not():
+    training = _scattered(30, "training")
+    copies = training[:4] + 0.05 * torch.randn(4, 3, 4, 4, generator=generator("noise"))
+
+    found = nearest_pictures(torch.cat([copies, _scattered(4, "new")]), [training])
+
+    assert found.are_copies.tolist() == [True] * 4 + [False] * 4
+
+
+def test_a_single_training_picture_is_never_copied_for_want_of_a_crowd():
+    found = nearest_pictures(torch.zeros(1, 3, 2, 2), [torch.zeros(1, 3, 2, 2)])
+
+    assert found.ratios.tolist() == [1.0] and found.are_copies.tolist() == [False]
+
+
+def test_pictures_repeated_under_other_captions_are_counted_and_renders_of_one_are_not():
+    pictures = _scattered(4, "drawn")
+    pictures[2] = pictures[0] + 0.001
+    pictures[3] = pictures[1]
+
+    assert count_repeated(pictures, ["a", "b", "c", "b"]) == 2

@@ -10,30 +10,13 @@ import pytest
 from PIL import Image
 
 from minimagen.evaluation.data_account import DataAccount
-from minimagen.evaluation.metrics import PairedInterval, share_of
+from minimagen.evaluation.metrics import PairedInterval
 from minimagen.evaluation.report import CaptionGallery, Chart, Column, Report, SuperGallery, percent, png_uri, verdict
 from minimagen.evaluation.report import render_report as render
-from minimagen.evaluation.results import (
-    AlignmentResult,
-    AttributeResult,
-    CopyingResult,
-    Results,
-    SuperResolutionResult,
-    TimeBin,
-    UNetResult,
-)
 from minimagen.rows import Failure
+from tests.evaluation.made_up_results import made_up_results
 
 FAILURES = [Failure(f"photos:{i}.jpg", f"https://host/{i}.jpg", "too_small", f"short side {i} px") for i in range(60)]
-
-
-def _results() -> Results:
-    joint = AttributeResult("joint", share_of(138, 144), shuffled=0.007, chance=0.0014)
-    size = AttributeResult("size", share_of(140, 144), shuffled=0.5, chance=0.5)
-    found = SuperResolutionResult(27.0, 24.0, PairedInterval(3.0, 2.5, 3.5), num_pairs=200)
-    bins = (TimeBin(0.0, 0.5, 0.02), TimeBin(0.5, 1.0, 0.04))
-    unets = (UNetResult("base", 4, 0.03, bins, None), UNetResult("super", 8, 0.01, bins, found))
-    return Results(AlignmentResult(joint, (size,)), None, unets, share_of(7, 8), CopyingResult(0.1, 0.2), 52)
 
 
 def _report() -> Report:
@@ -41,7 +24,7 @@ def _report() -> Report:
     columns = [Column("real picture", pixels), Column("cascade", pixels[::-1])]
     captions = ["a <script>alert(1)</script> & 'frog'", ""]
     return Report(
-        results=_results(),
+        results=made_up_results(),
         held_out=CaptionGallery(captions, columns, "cascade", [{"size": True}, {"size": False}]),
         training=CaptionGallery(captions, columns, "cascade", [{"reproduced": True}, {}]),
         epochs=CaptionGallery(captions, columns, "cascade", [{}, {}]),
@@ -109,12 +92,39 @@ def test_flags_and_scores_show_what_is_wrong():
     assert '<span class="chip wrong">super 20.00 dB</span>' in page
 
 
+def test_reasons_stand_before_all_numbers_and_only_if_there_are_any():
+    report = _report()
+
+    page = render(replace(report, reasons=["The drawn pictures are <noise>."]))
+
+    assert "The drawn pictures are &lt;noise&gt;." in page.partition('<section class="tiles">')[0]
+    assert "What went wrong" not in render(report)
+
+
+def test_numbers_of_a_fixed_network_are_labelled_not_comparable():
+    report = _report()
+    features = report.results.features
+    assert features is not None
+    fixed = replace(features, network=replace(features.network, name="fixed", revision=None, is_comparable=False))
+    small = replace(fixed, fid=None, clip_score=None, clip_score_of_real=None)
+
+    pages = [render(replace(report, results=replace(report.results, features=one))) for one in (features, fixed, small)]
+
+    assert ["not comparable across projects" in page for page in pages] == [False, True, True]
+    assert "acme/clip</b> (0123456789ab)" in pages[0] and "28.00" in pages[0]
+    assert "No Frechet distance: it needs twice as many pictures as features" in pages[2]
+
+
+def test_how_many_trainings_are_behind_the_numbers_is_said():
+    assert "One training and one drawing seed" in render(_report())
+
+
 def test_equal_reports_give_equal_pages():
     assert render(_report()) == render(_report())
 
 
 def test_page_without_ground_truth_says_why_and_shows_no_alignment():
-    results = replace(_results(), alignment=None)
+    results = replace(made_up_results(), alignment=None)
 
     page = render(replace(_report(), results=results, remarks=["No source knows its content."]))
 
@@ -135,7 +145,7 @@ def test_page_of_a_base_alone_with_nothing_rejected_is_complete():
 
 
 def test_verdict_is_alignment_then_super_resolution_then_reproduction():
-    results = _results()
+    results = made_up_results()
     worse = replace(results.unets[1].super_resolution, gain=PairedInterval(-1.0, -1.5, -0.5))  # pyright: ignore
 
     sentences = [

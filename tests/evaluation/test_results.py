@@ -3,41 +3,24 @@
 import json
 from dataclasses import replace
 
-from minimagen.evaluation.metrics import PairedInterval, share_of
-from minimagen.evaluation.results import (
-    AlignmentResult,
-    AttributeResult,
-    CopyingResult,
-    Results,
-    SuperResolutionResult,
-    TimeBin,
-    UNetResult,
-    to_metrics,
-)
-
-
-def _results() -> Results:
-    joint = AttributeResult("joint", share_of(3, 4), shuffled=0.1, chance=0.05)
-    shape = AttributeResult("object", share_of(4, 4), shuffled=0.25, chance=0.2)
-    found = SuperResolutionResult(27.0, 24.0, PairedInterval(3.0, 2.5, 3.5), num_pairs=200)
-    unets = (UNetResult("base", 16, 0.2, (TimeBin(0, 1, 0.2),), None), UNetResult("super", 32, 0.1, (), found))
-    return Results(AlignmentResult(joint, (shape,)), None, unets, share_of(7, 8), CopyingResult(0.1, 0.2), 52)
+from minimagen.evaluation.results import to_metrics
+from tests.evaluation.made_up_results import made_up_results
 
 
 def test_metrics_have_the_keys_that_tools_read():
-    metrics = to_metrics(_results())
+    metrics = to_metrics(made_up_results())
 
     assert metrics["alignment"] == metrics["alignment"] | {  # pyright: ignore[reportOperatorIssue]
-        "joint": 0.75,
-        "object": 1.0,
-        "shuffled": 0.1,
-        "chance": 0.05,
+        "joint": 138 / 144,
+        "size": 140 / 144,
+        "shuffled": 0.007,
+        "chance": 0.0014,
     }
     unets = metrics["unets"]
     assert isinstance(unets, dict)
-    assert unets["base"] == {"loss": 0.2, "loss_by_time": {"0.00-1.00": 0.2}}
+    assert unets["base"] == {"loss": 0.03, "loss_by_time": {"0.00-0.50": 0.02, "0.50-1.00": 0.04}}
     assert unets["super"] == unets["super"] | {  # pyright: ignore[reportOperatorIssue]
-        "loss": 0.1,
+        "loss": 0.01,
         "psnr": 27.0,
         "psnr_bicubic": 24.0,
     }
@@ -46,11 +29,26 @@ def test_metrics_have_the_keys_that_tools_read():
 
 
 def test_what_was_not_measured_is_absent():
-    metrics = to_metrics(replace(_results(), alignment=None))
+    metrics = to_metrics(replace(made_up_results(), alignment=None, features=None))
 
-    assert "alignment" not in metrics
-    assert "base_alignment" not in metrics
+    assert metrics.keys().isdisjoint({"alignment", "base_alignment", "features", "retrieval"})
+
+
+def test_estimates_stand_with_their_intervals_and_controls():
+    metrics = to_metrics(made_up_results())
+
+    assert metrics["features"] == {
+        "kid": 0.0123, "kid_low": 0.01, "kid_high": 0.015,
+        "kid_of_training": 0.001, "kid_of_training_low": -0.001, "kid_of_training_high": 0.003,
+        "num_drawn": 144, "num_real": 512,
+        "fid": 3.0, "fid_low": 2.0, "fid_high": 4.0, "fid_usual": 9.0,
+        "clip_score": 28.0, "clip_score_low": 27.0, "clip_score_high": 29.0,
+        "clip_score_of_real": 30.0, "clip_score_of_real_low": 29.0, "clip_score_of_real_high": 31.0,
+    }  # fmt: skip
+    retrieval = metrics["retrieval"]
+    assert isinstance(retrieval, dict)
+    assert (retrieval["top1"], retrieval["shuffled"], retrieval["chance"]) == (120 / 144, 14 / 144, 0.1)
 
 
 def test_metrics_are_json_without_nan():
-    json.dumps(to_metrics(_results()), allow_nan=False)
+    json.dumps(to_metrics(made_up_results()), allow_nan=False)

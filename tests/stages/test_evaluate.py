@@ -35,6 +35,9 @@ from tests.datasets.prepared import TEXT_DIM, write_prepared
 ENCODER = EncoderRecord(name="tiny", revision=None, tokenizer_sha256="00", max_length=64, text_dim=TEXT_DIM)
 REJECTED = [Failure("photos:a<b.jpg", "a<b.jpg", "too_small", "short side 3 px"), Failure("c", "c.png", "flat", "")]
 SHARD = "demo-1-00000"
+CURVES = (
+    "step,train_loss,validation_loss,seen_loss,nearest_ratio,nearest_ratio_held_out\n1,0.9,,,,\n2,0.5,0.6,0.5,0.4,0.5\n"
+)
 
 
 def small_params(checkout: Path, *, num_captions: int = 5) -> Params:
@@ -96,7 +99,7 @@ def write_models(root: Path, params: Params) -> None:
         checkpoint = root / "data/checkpoints" / name
         checkpoint.mkdir(parents=True)
         write_model(checkpoint / "epoch-00003", _record(name, section, data_sha256), _weights(section))
-        (checkpoint / "curves.csv").write_text("step,train_loss,validation_loss\n1,0.9,\n2,0.5,0.6\n")
+        (checkpoint / "curves.csv").write_text(CURVES)
 
 
 def _record(name: str, section: UNetSection, data_sha256: str) -> ModelRecord:

@@ -34,6 +34,16 @@ def test_the_table_names_every_stage(capsys: pytest.CaptureFixture[str]) -> None
     assert "16 -> 64 px" in capsys.readouterr().out
 
 
+def test_each_training_stands_beside_one_on_record_and_has_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    run_inspect(DEMO, as_json=False)
+    run_inspect(load_experiment(CHECKOUT, "paper-8").params, as_json=False)
+
+    lines = capsys.readouterr().out.splitlines()
+    (base,) = (line for line in lines if line.startswith("base: 48,000 pictures seen"))
+    assert "the demo's base" in base and base.endswith(" on this machine") and "too short" not in base
+    assert "base: 200 passes over the training pictures, however many there will be" in lines
+
+
 def test_flops_of_a_convolution_are_counted_as_two_per_multiply_add() -> None:
     small = unet_cost(DEMO.unets["base"], text_dim=128)
     larger = unet_cost(DEMO.unets["base"].model_copy(update={"image_size": 32}), text_dim=128)

@@ -21,7 +21,7 @@ from tests.stages.tiny_project import CHECKOUT, TINY_TRAINING, TINY_UNET
 
 SIZES = {"base": (8, None), "super": (16, 8), "top": (32, 16)}
 CROP_SIZE = 16
-GRID = {"every": 4, "num_captions": 2, "num_steps": 1, "guidance_scale": 1.0}
+GRID = {"every": 4, "num_captions": 2, "num_steps": 1, "guidance_scale": 1.0, "on_copying": "warn"}
 CAPTION = "a large frog on a blue background"
 
 

@@ -42,7 +42,7 @@ def test_the_model_folder_rebuilds_the_averaged_network(trained: Path) -> None:
 def test_curves_have_every_reported_step_and_no_time(trained: Path) -> None:
     lines = (trained / "data/checkpoints/base/curves.csv").read_text().splitlines()
 
-    assert lines[0] == "step,train_loss,validation_loss"
+    assert lines[0] == "step,train_loss,validation_loss,seen_loss,nearest_ratio,nearest_ratio_held_out"
     assert [line.split(",")[0] for line in lines[1:]] == ["6", "10", "12"]
     assert lines[1].split(",")[1] == "" and all(float(line.split(",")[2]) > 0 for line in (lines[1], lines[3]))
 
@@ -152,7 +152,7 @@ def test_fresh_sets_the_old_run_aside(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_how_often_it_saves_validates_and_draws_changes_no_weight(trained: Path, tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
-    grid = {"every": 0, "num_captions": 1, "num_steps": 1, "guidance_scale": 1.0}
+    grid = {"every": 0, "num_captions": 1, "num_steps": 1, "guidance_scale": 1.0, "on_copying": "warn"}
 
     run_train(tiny_params(save_every=100, validate_every=100, grid=grid), "base", tmp_path)
 

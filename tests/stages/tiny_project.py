@@ -31,7 +31,7 @@ TINY_TRAINING = {
     "validate_every": 6,
     "num_validation_images": 5,
     "snapshot_epochs": [1],
-    "grid": {"every": 6, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0},
+    "grid": {"every": 6, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0, "on_copying": "warn"},
 }
 
 

@@ -198,9 +198,10 @@ def test_the_manifest_lists_every_shard_and_counts_cut_captions(curated: Path, e
     summary = finish(folder, jobs)
 
     manifest = read_embedding_manifest(folder)
-    assert (summary.num_captions, summary.num_cut, summary.num_tokens) == (5, 3, 3 * 5 + 3 + 1)
+    assert (summary.num_captions, summary.captions.num_cut, summary.num_tokens) == (5, 3, 3 * 5 + 3 + 1)
     assert (manifest.encoder, manifest.revision, manifest.max_length, manifest.text_dim) == ("tiny", None, 5, 128)
     assert (manifest.num_cut, manifest.cleaner_version) == (3, "1")
+    assert manifest.captions == summary.captions and summary.captions.num_captions == 5
     assert (manifest.precision, manifest.encoder_sha256) == ("fp32", read_record(encoder).identity_sha256)
     assert [(shard.file, shard.rows) for shard in manifest.shards] == [
         (f"shards/scenes-demo-1-0000{index}.safetensors", rows) for index, rows in enumerate((3, 2, 0))
@@ -242,3 +243,15 @@ def test_a_plan_depends_on_no_clock_and_holds_all_a_job_needs(curated: Path, enc
     assert jobs == make_plan(curated, encoder)
     assert [job.name for job in jobs][:3] == [NULL, FIRST, SECOND]
     assert json.loads(jobs[1].spec)["shard"] == str(curated / "scenes/shards/demo-1-00000.parquet")
+
+
+def test_captions_in_an_unknown_script_are_counted_and_known_ones_are_not(tmp_path: Path, encoder: Path, folder: Path):
+    texts = ["a banana on a pink background", "\u6771\u4eac \u5927\u962a \u4eac\u90fd", "a large red apple"]
+    curated = make_curated(tmp_path / "curated-unknown", {"demo-1-00000": texts})
+    jobs = make_plan(curated, encoder, max_length=64)
+    run_all(jobs, folder)
+
+    lint = finish(folder, jobs).captions
+
+    assert (lint.num_captions, lint.num_unknown, lint.num_distinct) == (3, 1, 3)
+    assert lint.problems() == ["1 of 3 captions are mostly words that the text encoder does not know"]

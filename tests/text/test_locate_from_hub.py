@@ -151,6 +151,6 @@ def test_a_hub_that_does_not_answer_is_one_clear_line(tmp_path: Path):
     last = located.stderr.splitlines()[-1]
     assert located.returncode == 1
     assert last.startswith(
-        "minimagen.config.section.ConfigError: text_encoder t5-base (revision main): not in the cache"
+        "minimagen.config.section.ConfigError: text_encoder.name t5-base (revision main): not in the cache"
     )
     assert f"HF_HOME={tmp_path / 'home'}" in last

@@ -70,7 +70,7 @@ def small_config(**changes: object) -> TrainingConfig:
         validate_every=10,
         num_validation_images=8,
         snapshot_epochs=(),
-        grid=GridConfig(every=0, num_captions=1, num_steps=1, guidance_scale=1.0),
+        grid=GridConfig(every=0, num_captions=1, num_steps=1, guidance_scale=1.0, on_copying="warn"),
     )
     return config.model_copy(update=changes)
 

@@ -1,0 +1,115 @@
+"""Before a training: will it be long enough, and how long will it take? Told from trainings that are on record.
+
+The table is that of docs/experiments.md. What another network on other pictures needs cannot be computed; the nearest
+one on record says at least in which order of magnitude it lies.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from minimagen.config import UNetSection
+
+SHORT = 0.5
+"""A training that sees less than this share of what the nearest one on record needed is short."""
+FORWARD_AND_BACKWARD = 3
+SHARE_OF_MATRIX_RATE = 0.7
+"""What trainings reach of the rate of a large matrix product (docs/experiments.md: 0.64 to 0.88 on a CPU)."""
+MATRIX_SIDE = {"cpu": 1024, "cuda": 4096}
+NUM_PRODUCTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTraining:
+    """A training on record."""
+
+    name: str
+    low_res_size: int | None
+    image_size: int
+    num_parameters: int
+    num_pictures: int
+    num_seen: int
+    """Pictures seen, counted as often as they were seen."""
+    result: str
+
+
+KNOWN = (
+    KnownTraining("the demo's base", None, 16, 2_550_787, 2_304, 48_000, "held-out captions were drawn right"),
+    KnownTraining("scenes-relations' base", None, 16, 2_550_787, 716, 160_000, "held-out relations were drawn right"),
+    KnownTraining("the demo's super", 16, 64, 1_059_235, 2_304, 12_800, "it began to beat bicubic enlarging"),
+    KnownTraining("scenes-three-stages' last", 64, 256, 1_000_000, 2_304, 6_400, "it beat bicubic enlarging"),
+    KnownTraining("a user of imagen-pytorch", None, 64, 100_000_000, 24_000, 550_000, "captions began to matter"),
+)
+"""The last one is from that project's issue 201; all others from docs/experiments.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One planned training beside the nearest one on record."""
+
+    unet: str
+    num_seen: int
+    num_pictures: int | None
+    """Training pictures; None before there are data."""
+    nearest: KnownTraining
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it sees far fewer pictures than the nearest training on record."""
+        return self.num_seen < SHORT * self.nearest.num_seen
+
+    def __str__(self) -> str:
+        known, each = self.nearest, ""
+        if self.num_pictures is not None:
+            each = f", each of {self.num_pictures:,} {self.num_seen / self.num_pictures:,.0f} times"
+        size = f"{known.image_size} px, {known.num_parameters / 1e6:.1f} M parameters, {known.num_pictures:,} pictures"
+        told = f"{self.unet}: {self.num_seen:,} pictures seen{each}; {known.name} ({size}): after {known.num_seen:,}, "
+        return told + known.result + ("; yours may be too short" if self.is_short else "")
+
+
+def forecast(
+    unet: str, section: UNetSection, *, num_parameters: int, num_steps: int, num_pictures: int | None
+) -> Forecast:
+    """Compares a training with the nearest one on record: of its kind, in size and parameters."""
+
+    def distance(known: KnownTraining) -> float:
+        sizes = abs(math.log2(known.image_size / section.image_size))
+        return sizes + 0.25 * abs(math.log2(known.num_parameters / num_parameters))
+
+    alike = [known for known in KNOWN if (known.low_res_size is None) == (section.low_res_size is None)]
+    return Forecast(unet, num_steps * section.training.batch_size, num_pictures, min(alike, key=distance))
+
+
+def estimate_seconds(gflop_forward: float, num_seen: int, device: torch.device) -> float:
+    """Returns about how long training on so many pictures takes on this machine as it is now.
+
+    Args:
+        gflop_forward: 10^9 operations of one picture's forward pass.
+    """
+    rate = SHARE_OF_MATRIX_RATE * _matrix_rate(device)
+    return FORWARD_AND_BACKWARD * gflop_forward * 1e9 * num_seen / rate
+
+
+def clock(seconds: float) -> str:
+    """Returns a duration in the unit in which people think of it: 40 seconds, 12 minutes, 3 hours, 2 days."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _matrix_rate(device: torch.device) -> float:
+    """Returns the operations a second of a product of two large matrices."""
+    side = MATRIX_SIDE[device.type]
+    left = torch.ones(side, side, device=device)
+    seconds: list[float] = []
+    for _ in range(NUM_PRODUCTS):
+        started_s = time.perf_counter()
+        torch.mm(left, left)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - started_s)
+    return 2.0 * side**3 / median(seconds[1:])
