@@ -19,7 +19,6 @@ from minimagen.config import ConfigError, ExecutionConfig
 from minimagen.shapes import PerSample, SomeSamples
 from minimagen.training.interrupt import Interrupt
 
-
 _OVER = 1
 """Told between processes in place of an exit code; those are larger."""
 
