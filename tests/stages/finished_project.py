@@ -30,7 +30,7 @@ DVC_CONFIG = """
 ['remote "far"']
     url = ../far
 """
-GRID = {"every": 4, "num_captions": 2, "num_steps": 1, "guidance_scale": 1.0}
+GRID = {"every": 4, "num_captions": 2, "num_steps": 1, "guidance_scale": 1.0, "on_copying": "warn"}
 
 
 def make_finished_project(root: Path) -> Path:

@@ -18,7 +18,7 @@ from tests.torture import TORTURE, TellTable, num_times
 
 UNETS = ("base", "super")
 NUM_STEPS = 40
-NO_GRID = {"every": 0, "num_captions": 1, "num_steps": 1, "guidance_scale": 2.0}
+NO_GRID = {"every": 0, "num_captions": 1, "num_steps": 1, "guidance_scale": 2.0, "on_copying": "warn"}
 SETTINGS: dict[str, object] = {"num_steps": NUM_STEPS, "validate_every": 20, "grid": NO_GRID}
 KILLS_PER_RUN = 5
 HEAD = ("U-Net", "killed", "runs", "kills", "end state other than undisturbed")

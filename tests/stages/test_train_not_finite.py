@@ -24,7 +24,10 @@ STEP = 6
 """In which a number goes bad, from 0; states are saved after 4, 8 and 12."""
 POSITION = 1
 """Of the sample whose number goes bad, in its batch."""
-SETTINGS = {"snapshot_epochs": [], "grid": {"every": 0, "num_captions": 1, "num_steps": 1, "guidance_scale": 2.0}}
+SETTINGS = {
+    "snapshot_epochs": [],
+    "grid": {"every": 0, "num_captions": 1, "num_steps": 1, "guidance_scale": 2.0, "on_copying": "warn"},
+}
 
 
 class Spoiler:

@@ -14,7 +14,7 @@ from tests.stages.tiny_project import journalled, outs_of, run_folder, write_tin
 from tests.torture import TellTable, num_times
 
 SETTINGS: dict[str, object] = {"num_steps": 60, "validate_every": 5, "save_every": 16, "snapshot_epochs": []}
-SETTINGS["grid"] = {"every": 10, "num_captions": 4, "num_steps": 20, "guidance_scale": 2.0}
+SETTINGS["grid"] = {"every": 10, "num_captions": 4, "num_steps": 20, "guidance_scale": 2.0, "on_copying": "warn"}
 TERM, INT, STOP, GO = signal.SIGTERM, signal.SIGINT, signal.SIGSTOP, signal.SIGCONT
 ORDERS = {"SIGTERM": (TERM,), "SIGINT": (INT,), "SIGTERM twice": (TERM, TERM), "SIGINT, then SIGTERM": (INT, TERM)}
 ORDERS |= {"SIGSTOP, SIGCONT, SIGTERM": (STOP, GO, TERM)}
