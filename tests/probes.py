@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 
 PATIENCE_S = 30.0
 NUM_HALF_OPEN = 100
@@ -23,6 +24,7 @@ class Answer:
     text: str
     """Headers and body."""
     after_s: float
+    """When it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
 
 def exchange(door: Door, content: bytes, *, then: Sequence[tuple[float, bytes]] = ()) -> Answer:
     """Sends bytes, then more of them after pauses, until an answer comes."""
-    started = time.monotonic()
+    started, after_s = time.monotonic(), 0.0
     with socket.create_connection(("127.0.0.1", door.port), PATIENCE_S) as stream:
         received = b""
         try:
@@ -92,11 +94,12 @@ def exchange(door: Door, content: bytes, *, then: Sequence[tuple[float, bytes]] 
                     break
                 stream.sendall(piece)
             stream.settimeout(PATIENCE_S)
+            received = received or stream.recv(65536)
+            after_s = time.monotonic() - started
             while piece := stream.recv(65536):
                 received += piece
         except OSError:
             pass  # the server hung up: what it said before counts
-    after_s = time.monotonic() - started
     words = received.split(b" ", 2)
     status = int(words[1]) if received.startswith(b"HTTP/1.") and len(words) > 1 else 0
     return Answer(status, received.decode("latin-1"), after_s)
@@ -125,16 +128,34 @@ def while_half_open(ask: Callable[[Door], Answer]) -> Callable[[Door], Answer]:
     return both
 
 
-def websocket(path: str, *, with_key: bool) -> Callable[[Door], Answer]:
-    """Returns what asks for a websocket."""
+def websocket(path: str, *, with_key: bool, protocol: str = "", says: str | None = None) -> Callable[[Door], Answer]:
+    """Returns what asks for a websocket and, once it is open, says something.
+
+    The status of the answer is that of the handshake, or the code with which an open socket was closed.
+    """
     upgrade = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Protocol": "prefect",
+        "Sec-WebSocket-Protocol": protocol,
     }
-    return request("GET", path, upgrade, with_key=with_key)
+
+    def ask(door: Door) -> Answer:
+        started = time.monotonic()
+        asked = head("GET", path, {"Host": door.host, **(door.key if with_key else {}), **upgrade})
+        with socket.create_connection(("127.0.0.1", door.port), PATIENCE_S) as stream:
+            stream.sendall(asked)
+            answer = stream.recv(65536)
+            status = int(answer.split(b" ", 2)[1])
+            if status == HTTPStatus.SWITCHING_PROTOCOLS and says is not None:
+                stream.sendall(_masked(says))
+                while piece := stream.recv(65536):
+                    answer += piece
+                status = _close_code(answer.partition(b"\r\n\r\n")[2])
+        return Answer(status, answer.decode("latin-1"), time.monotonic() - started)
+
+    return ask
 
 
 def run_probes(probes: Sequence[Probe], door: Door) -> list[tuple[Probe, Answer]]:
@@ -158,3 +179,17 @@ def _what_comes_within(stream: socket.socket, pause_s: float) -> bytes:
         return stream.recv(65536)
     except TimeoutError:
         return b""
+
+
+def _masked(text: str) -> bytes:
+    """A text frame of a client, its mask all zero; for short texts."""
+    content = text.encode()
+    assert len(content) < 126
+    return bytes([0x81, 0x80 | len(content), 0, 0, 0, 0]) + content
+
+
+def _close_code(frames: bytes) -> int:
+    """The code of a server's closing frame, 101 where there is none, 200 where anything else was said before."""
+    if frames[:1] != b"\x88":
+        return HTTPStatus.OK if frames else HTTPStatus.SWITCHING_PROTOCOLS
+    return int.from_bytes(frames[2:4], "big")

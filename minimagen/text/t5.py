@@ -4,6 +4,7 @@ A caption's vectors do not depend on its neighbours in a batch, beyond rounding.
 come from, nor what the vectors are stored in. Imagen (Saharia et al. 2022), section 2.1; T5: Raffel et al. 2020.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from minimagen.text.locate import EncoderFiles, locate, open_stage
 from minimagen.text.names import TINY
 
 MAX_TOLD_CHARS = 300
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class TextEncoder:
@@ -132,12 +134,12 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _load_tokenizer(folder: Path) -> TokenizersBackend:
-    with _what_is_no_encoder(folder):
+    with _loading(folder):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _load_model(folder: Path) -> T5EncoderModel:
-    with _without_progress_bar(), _what_is_no_encoder(folder):
+    with _loading(folder), _without_progress_bar():
         model, info = T5EncoderModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             folder, dtype=torch.float32, local_files_only=True, weights_only=True, output_loading_info=True
         )
@@ -148,10 +150,14 @@ def _load_model(folder: Path) -> T5EncoderModel:
 
 
 @contextmanager
-def _what_is_no_encoder(folder: Path) -> Iterator[None]:
-    """Tells in a line what libraries say of files that are none of theirs; tokenizers raises nothing but Exception."""
+def _loading(folder: Path) -> Iterator[None]:
+    """One load at a time, for transformers changes torch while it loads: two at once lose weights and leave it changed.
+
+    What libraries say of files that are none of theirs is told in a line; tokenizers raises nothing but Exception.
+    """
     try:
-        yield
+        with _ONE_AT_A_TIME:
+            yield
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0][:MAX_TOLD_CHARS]
         raise UserError(f"{folder}: not an encoder: {type(error).__name__}: {first_line}") from error

@@ -5,6 +5,11 @@ from tests.probes import Probe, request, slow_body, websocket, while_half_open
 VERSION, FLOWS, VARIABLES = "/api/admin/version", "/api/flows/filter", "/api/variables/"
 VARIABLE = b'{"name": "evil", "value": "1"}'
 NOT_LET_IN = [401]
+NOT_LET_WRITE = [401, 403]
+"""Whether the password or the CSRF token is missed first."""
+POLICY_VIOLATION = 1008
+AUTH = '{"type": "auth", "token": "minimagen:wrong"}'
+EVENT = '{"event": "evil", "resource": {"prefect.resource.id": "evil"}}'
 
 
 def prefect_probes() -> list[Probe]:
@@ -48,7 +53,7 @@ def _origins() -> list[Probe]:
     known = request("POST", VARIABLES, {"Origin": evil}, VARIABLE)
     return [
         *preflights,
-        Probe("origin", f"{evil} writes", write, NOT_LET_IN, never=never_allowed(evil)),
+        Probe("origin", f"{evil} writes", write, NOT_LET_WRITE, never=never_allowed(evil)),
         Probe("origin", f"{evil} knows the password, has no CSRF token", known, [403], never=never_allowed(evil)),
     ]
 
@@ -90,18 +95,30 @@ def _strangers() -> list[Probe]:
 
 
 def _sockets() -> list[Probe]:
+    """With Prefect's protocol a socket opens, and is closed unless the password is what it says first."""
     ways = ("/api/events/in", "/api/events/out", "/api/logs/out")
-    return [Probe("websocket", way, websocket(way, with_key=False), [401, 403]) for way in ways]
+    plain = [Probe("websocket", f"{way} plainly", websocket(way, with_key=False), NOT_LET_WRITE) for way in ways]
+    words = {"another password": AUTH, "an event instead of a password": EVENT}
+    return plain + [
+        Probe(
+            "websocket",
+            f"{way} {name}",
+            websocket(way, with_key=False, protocol="prefect", says=text),
+            [*NOT_LET_WRITE, POLICY_VIOLATION],
+        )
+        for way in ways
+        for name, text in words.items()
+    ]
 
 
 def _ways() -> list[Probe]:
     ways = ("/api/deployments/", "/api/work_pools/", "/api/admin/database/clear", "/api/block_documents/")
-    return [Probe("jobs", way, request("POST", way, {}, b"{}", with_key=False), NOT_LET_IN) for way in ways]
+    return [Probe("jobs", way, request("POST", way, {}, b"{}", with_key=False), NOT_LET_WRITE) for way in ways]
 
 
 def _bodies() -> list[Probe]:
     announced = request("POST", FLOWS, {"Content-Length": "1000000000"}, with_key=False)
     return [
-        Probe("body", "1 GB announced, no password", announced, NOT_LET_IN, 3.0),
-        Probe("body", "a byte every half second, no password", slow_body(FLOWS, with_key=False), NOT_LET_IN, 3.0),
+        Probe("body", "1 GB announced, no password", announced, NOT_LET_WRITE, 3.0),
+        Probe("body", "a byte every half second, no password", slow_body(FLOWS, with_key=False), NOT_LET_WRITE, 3.0),
     ]

@@ -68,9 +68,9 @@ def named(verdict: Verdict) -> set[str]:
 
 
 def covered(path: Path, root: Path, files: set[str]) -> bool:
-    """Whether a file or the folder of a stage that it belongs to is named."""
+    """Whether a file, the folder of a stage that it belongs to, or the seal that would tell of it is named."""
     own = path.relative_to(root)
-    return any(str(place) in files for place in (own, *own.parents))
+    return any(str(place) in files for place in (own, *own.parents, own.parent / "MANIFEST.json"))
 
 
 def test_a_finished_project_is_whole_and_every_file_of_it_has_a_hash(finished: Path) -> None:
