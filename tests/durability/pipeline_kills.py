@@ -10,7 +10,16 @@ from typing import Literal
 
 import psutil
 
-from tests.durability.toy_pipeline import OUTS, Clean, Started, WarmDvc, outs_of, start_cold
+from tests.durability.toy_pipeline import (
+    OUTS,
+    Clean,
+    Started,
+    WarmDvc,
+    has_begun,
+    outs_of,
+    start_cold,
+    wait_for_command,
+)
 
 Target = Literal["dvc", "stage", "both"]
 GONE_WITHIN_S = 5.0
@@ -27,6 +36,8 @@ _LAST_FILES = {
     "data/eval": "metrics.json",
 }
 """What a stage writes last into an out: where it is, the out is to be whole."""
+_DVC_S = 4.0
+"""Times 0.15 is about as long as a warm DVC takes to come to a stage's command."""
 _SHELLS = ("/bin/sh", "/bin/bash")
 
 
@@ -37,7 +48,7 @@ class Kill:
     stage: str
     target: Target
     after: float
-    """Share of an undisturbed stage's time, 0..1."""
+    """Share of an undisturbed stage's time, from the start of its command; below 0 that of DVC before it."""
     is_cold: bool
     shell: str
 
@@ -69,7 +80,7 @@ def draw_kills(number: int, num_cold: int, seed: int) -> list[Kill]:
     draws = random.Random(seed)
     stages = list(OUTS)
     return [
-        Kill(stages[n % len(stages)], draws.choice(_TARGETS), draws.random(), n < num_cold, _SHELLS[n % 2])
+        Kill(stages[n % len(stages)], draws.choice(_TARGETS), draws.uniform(-0.15, 1.0), n < num_cold, _SHELLS[n % 2])
         for n in range(number)
     ]
 
@@ -81,12 +92,17 @@ def run_kill(kill: Kill, clean: Clean, warm: WarmDvc, root: Path, cold_s: float)
         cold_s: about how long a stage takes whose Python has to start first, beyond the warm one's time.
     """
     clean.copy(kill.stage, root)
+    for log in root.glob("*.log"):
+        log.unlink()
     arguments = ("repro", "--single-item", kill.stage)
     started = start_cold(root, *arguments, shell=kill.shell) if kill.is_cold else warm.start(root, *arguments)
-    time.sleep(kill.after * (clean.warm_s[kill.stage] + (cold_s if kill.is_cold else 0.0)))
+    if kill.after >= 0.0:
+        wait_for_command(root, started)
+        time.sleep(kill.after * (clean.stage_s[kill.stage] + (cold_s if kill.is_cold else 0.0)))
+    else:
+        time.sleep(-kill.after * (4 * cold_s if kill.is_cold else _DVC_S))
     family = _strike(started, kill.target)
-    said = "".join(path.read_text(errors="replace") for path in root.glob("*.log"))
-    hit = "nothing" if not family else "stage" if "Running stage" in said else "dvc"
+    hit = "nothing" if not family else "stage" if has_begun(root) else "dvc"
     gone_s = _wait_until_gone(family)
     started.ended()
     is_partial = _has_partial_out(root, kill.stage, clean)

@@ -7,9 +7,9 @@ import pytest
 
 from flows.reproduce import reproduce
 from tests.durability.pipeline_kills import Outcome, draw_kills, run_kill
-from tests.durability.tables import show
+from tests.durability.tables import table_of
 from tests.durability.toy_pipeline import CHECKOUT, COLD, OUTS, Clean, WarmDvc, outs_of, run_clean, warm_dvc
-from tests.torture import TORTURE, num_times
+from tests.torture import TORTURE, TellTable, num_times, whole_only
 
 NUM_KILLS, NUM_COLD = num_times(3, 20), num_times(0, 10)
 COLD_S = 6.0
@@ -27,10 +27,12 @@ def clean(warm: WarmDvc, tmp_path_factory: pytest.TempPathFactory) -> Clean:
     return run_clean(warm, tmp_path_factory.mktemp("pipeline"))
 
 
-def test_kills_leave_no_orphan_and_no_half_out_and_change_no_byte(clean: Clean, warm: WarmDvc, tmp_path: Path) -> None:
+def test_kills_leave_no_orphan_and_no_half_out_and_change_no_byte(
+    clean: Clean, warm: WarmDvc, tmp_path: Path, tell_table: TellTable
+) -> None:
     kills = draw_kills(NUM_KILLS, NUM_COLD, seed=2026)
     outcomes = [run_kill(kill, clean, warm, tmp_path / str(n), COLD_S) for n, kill in enumerate(kills)]
-    show(f"{NUM_KILLS} kills under dvc repro", [_row(stage, outcomes) for stage in OUTS])
+    tell_table(f"{NUM_KILLS} kills under dvc repro", table_of([_row(stage, outcomes) for stage in OUTS]))
     assert [outcome for outcome in outcomes if not outcome.is_good] == []
 
 
@@ -61,7 +63,7 @@ def test_a_stage_run_bare_writes_what_dvc_had_it_write(clean: Clean, warm: WarmD
     assert outs_of(root, stage) == clean.outs[stage]
 
 
-@pytest.mark.skipif(TORTURE == 0, reason="each starts DVC and Python anew; run by make torture-ci")
+@whole_only
 @pytest.mark.parametrize("stage", ["curate", "train@base"])
 def test_a_stage_run_by_a_flow_writes_the_same(
     clean: Clean, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +125,8 @@ class Clean:
 
     befores: dict[str, Path]
     outs: dict[str, dict[str, bytes]]
-    warm_s: dict[str, float]
+    stage_s: dict[str, float]
+    """From the moment that DVC starts the command."""
     root: Path
 
     def copy(self, stage: str, target: Path) -> Path:
@@ -133,18 +134,33 @@ class Clean:
         return shutil.copytree(self.befores[stage], target, symlinks=True)
 
 
+def has_begun(root: Path) -> bool:
+    """Whether DVC has said that it starts a stage's command."""
+    return any("Running stage" in path.read_text(errors="replace") for path in root.glob("*.log"))
+
+
+def wait_for_command(root: Path, running: Started) -> None:
+    """Waits until DVC starts the stage's command, or ends."""
+    with suppress(psutil.NoSuchProcess):
+        while not has_begun(root) and running.process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+
+
 def run_clean(warm: WarmDvc, folder: Path) -> Clean:
     """Runs the pipeline stage by stage."""
     root = write_toy(folder / "clean")
     befores: dict[str, Path] = {}
     outs: dict[str, dict[str, bytes]] = {}
-    warm_s: dict[str, float] = {}
+    stage_s: dict[str, float] = {}
     for number, stage in enumerate(OUTS):
         befores[stage] = shutil.copytree(root, folder / f"before-{number}", symlinks=True)
+        (root / "warm.log").unlink(missing_ok=True)
+        running = warm.start(root, "repro", "--single-item", stage)
+        wait_for_command(root, running)
         started = time.monotonic()
-        code = warm.start(root, "repro", "--single-item", stage).ended()
-        warm_s[stage] = time.monotonic() - started
+        code = running.ended()
+        stage_s[stage] = time.monotonic() - started
         assert code == 0, (root / "warm.log").read_text()
         outs[stage] = outs_of(root, stage)
         assert outs[stage]
-    return Clean(befores, outs, warm_s, root)
+    return Clean(befores, outs, stage_s, root)

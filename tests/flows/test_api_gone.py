@@ -17,14 +17,13 @@ import pytest
 
 from flows.local_server import LocalServer, open_server
 from minimagen.stages.train import run_train
-from tests.durability.tables import show
 from tests.flows.orchestra import PREFECT, environment, free_port, is_python, until, write_training_project
 from tests.stages.tiny_project import CHECKOUT, outs_of, tiny_params, write_tiny_data
-from tests.torture import TORTURE, num_times
+from tests.torture import TORTURE, TellTable, num_times, whole_only
 
 pytestmark = [
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(TORTURE == 0, reason="a minute for each; run by make torture-ci"),
+    whole_only,
 ]
 NUM_KILLS, NUM_STEPS = num_times(1, 5) if TORTURE < 2 else 2 * TORTURE, 200
 GONE_WITHIN_S = 15.0
@@ -118,11 +117,13 @@ def bereave(root: Path, calm: tuple[dict[str, bytes], float], share: float) -> B
     return Bereft(share * calm[1], ended - killed, gone - ended, outs_of(root) == calm[0])
 
 
-def test_a_dead_api_changes_no_byte_and_keeps_no_run(tmp_path: Path, calm: tuple[dict[str, bytes], float]) -> None:
+def test_a_dead_api_changes_no_byte_and_keeps_no_run(
+    tmp_path: Path, calm: tuple[dict[str, bytes], float], tell_table: TellTable
+) -> None:
     draws = random.Random(2026)
     ends = [bereave(tmp_path / str(number), calm, draws.random()) for number in range(NUM_KILLS)]
     names = ("killed after, s", "stage ended after, s", "run ended after, s", "same bytes")
     values = [(f"{e.after_s:.1f}", f"{e.stage_ended_s:.1f}", f"{e.run_ended_s:.1f}", e.is_equal) for e in ends]
-    show(f"Prefect's API killed {NUM_KILLS} times", [dict(zip(names, row, strict=True)) for row in values])
+    tell_table(f"Prefect's API killed {NUM_KILLS} times", [names, *values])
     assert all(end.is_equal for end in ends)
     assert max(end.run_ended_s for end in ends) <= GONE_WITHIN_S

@@ -17,13 +17,13 @@ import pytest
 from minimagen.tracking.ship import ship_pending
 from minimagen.tracking.shipper import start_shipper
 from tests.flows.orchestra import free_port
-from tests.torture import TORTURE
+from tests.torture import whole_only
 from tests.tracking.conftest import Stages
 from tests.tracking.trouble import CURVE
 
 pytestmark = [
     pytest.mark.timeout(900),
-    pytest.mark.skipif(TORTURE == 0, reason="two starts of MLflow's server take a minute; run by make torture-ci"),
+    whole_only,
 ]
 
 

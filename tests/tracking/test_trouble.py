@@ -6,8 +6,8 @@ import os
 import pytest
 
 from minimagen.tracking.shipper import start_shipper
-from tests.durability.tables import show
-from tests.torture import num_times
+from tests.durability.tables import table_of
+from tests.torture import TellTable, num_times
 from tests.tracking.conftest import Stages
 from tests.tracking.trouble import CURVE, NUM_POINTS, TROUBLES, run_in_trouble
 
@@ -19,7 +19,7 @@ A_REQUEST_S = 4.0
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("trouble", TROUBLES[::-1][:NUM_TROUBLES], ids=lambda trouble: trouble.name)
 def test_every_point_arrives_once_and_no_step_waits(
-    trouble, stages: Stages, monkeypatch: pytest.MonkeyPatch, impatient: None
+    trouble, stages: Stages, monkeypatch: pytest.MonkeyPatch, impatient: None, tell_table: TellTable
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
     monkeypatch.setattr("minimagen.tracking.stage.FINISH_TIMEOUT_S", 2.0)
@@ -29,7 +29,7 @@ def test_every_point_arrives_once_and_no_step_waits(
 
     row = {"tracker": trouble.name, "longest wait of a step, ms": f"{1000 * arrived.longest_s:.1f}"}
     row |= {"there when the run ended": arrived.at_end, "there in the end": len(arrived.points), "of": NUM_POINTS}
-    show("10,000 points", [row | {"runs": arrived.num_runs}])
+    tell_table("10,000 points", table_of([row | {"runs": arrived.num_runs}]))
     assert arrived.problem is None and not arrived.is_shipper_left
     assert arrived.points == CURVE
     assert arrived.num_runs == 2
