@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from minimagen.config import ImageRules
 from minimagen.rows import Rejection
 from minimagen.sources.image_memory import return_large_blocks
-from minimagen.sources.images import NormalisedImage, finish_image, open_image, silent_pillow
+from minimagen.sources.images import NormalisedImage, finish_image, open_image
 from minimagen.sources.outcomes import Fetched, Postponed, Refused
+from minimagen.sources.silent_pillow import silent_pillow
 
 MAX_DECODE_BYTES = 100 * 2**20
 """Memory that decoding one picture may take."""

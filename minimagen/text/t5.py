@@ -4,6 +4,7 @@ A caption's vectors do not depend on its neighbours in a batch, beyond rounding.
 come from, nor what the vectors are stored in. Imagen (Saharia et al. 2022), section 2.1; T5: Raffel et al. 2020.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from minimagen.text.names import TINY
 
 
 class TextEncoder:
-    """A T5 encoder with its tokenizer, ready to encode."""
+    """A T5 encoder with its tokenizer, ready to encode, for several threads."""
 
     def __init__(self, files: EncoderFiles, *, device: str) -> None:
         """Loads weights as fp32 and the tokenizer, from the disk alone.
@@ -32,6 +33,7 @@ class TextEncoder:
         self.files = files
         self.device = torch.device(device)
         self._tokenizer = _load_tokenizer(files.folder)
+        self._tokenizing = threading.Lock()  # the length at which it cuts is a state of the tokenizer
         self._model = _load_model(files.folder)
         self._model.to(device=self.device)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
@@ -98,7 +100,8 @@ class TextEncoder:
     def _tokenize(self, captions: Sequence[str], max_length: int | None) -> list[list[int]]:
         if not captions:
             return []
-        return self._tokenizer(list(captions), truncation=max_length is not None, max_length=max_length).input_ids
+        with self._tokenizing:
+            return self._tokenizer(list(captions), truncation=max_length is not None, max_length=max_length).input_ids
 
     @torch.inference_mode()
     def _forward(self, token_ids: Sequence[Sequence[int]], precision: Literal["fp32", "bf16"]) -> list[np.ndarray]:
