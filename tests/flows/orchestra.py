@@ -90,9 +90,9 @@ class Orchestra:
     process: psutil.Popen
     server: LocalServer
 
-    def trigger(self, **parameters: object) -> str:
-        """Asks for a run of train-cascade and returns its id."""
-        deployment = json.loads(self._ask("/deployments/name/train-cascade/train-cascade"))["id"]
+    def trigger(self, flow: str = "train-cascade", **parameters: object) -> str:
+        """Asks for a run of a flow and returns its id."""
+        deployment = json.loads(self._ask(f"/deployments/name/{flow}/{flow}"))["id"]
         question = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return json.loads(self._ask(f"/deployments/{deployment}/create_flow_run", question))["id"]
 
