@@ -20,7 +20,7 @@ from prefect.task_runners import TaskRunner
 from flows.crew import Crew
 from flows.limits import Limits, within
 from flows.reproduce import ignore_signals, signals_raise
-from flows.stoppable import stop_threads, stoppable
+from flows.stoppable import let_threads_work, stop_threads, stoppable
 from flows.told import is_worth_a_retry, tells_what_no_retry_mends
 from minimagen.shards import ShardJob, ShardReport
 
@@ -57,7 +57,7 @@ class Work(Protocol):
 @tells_what_no_retry_mends
 def make_shard(job: ShardJob, run: Callable[[ShardJob], ShardReport], limits: Limits) -> ShardReport:
     """Runs one job in its turn; tried again where disk or network failed."""
-    with within(limits), stoppable():
+    with stoppable(), within(limits):
         return run(job)
 
 
@@ -96,6 +96,7 @@ def run_shards(
 @contextmanager
 def _at_work(crew: Crew) -> Iterator[TaskRunner]:
     """A runner of tasks; told to stop, its threads do so, and Dask's own processes end with it."""
+    let_threads_work()
     with signals_raise(), crew.task_runner() as runner:
         try:
             yield runner
