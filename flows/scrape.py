@@ -34,7 +34,7 @@ def scrape(source: str, choice: Choice, crew: Crew) -> Mapping[str, int]:
     if source not in params.sources:
         raise UserError(f"{PARAMS_FILE}: sources: {source!r} is not listed; known: {', '.join(params.sources)}")
     with ingest_lock(source, root):
-        ingest = plan(params, source, root, crew)
+        ingest = plan(params, source, root, crew, return_state=True).result()  # a Failed state raises its error
         reports = run_shards(source, ingest, crew, find_limits(source), told)
         counts = finish(ingest, reports)
         show_outcomes(source, counts)

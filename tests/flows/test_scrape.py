@@ -5,13 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State
 
 from flows.download_conceptual_captions import download_conceptual_captions
 from flows.download_manifest import download_manifest
-from flows.limits import at_once_name
 from flows.scrape_anime import scrape_anime
 from flows.scrape_tmdb import scrape_tmdb
 from minimagen.errors import BusyError, UserError
@@ -151,13 +148,3 @@ def test_a_source_that_is_not_listed_is_named(site: Site, tmp_path: Path, checko
     assert state.message == "params.yaml: sources: 'tmdb' is not listed; known: scenes"
     with pytest.raises(UserError):
         state.result()
-
-
-def test_shards_of_a_source_wait_for_the_server_s_limit(site: Site) -> None:
-    with get_client(sync_client=True) as client:
-        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=at_once_name("manifest"), limit=1))
-        try:
-            assert download_manifest(workers=4)["requested"] == NUM_ROWS
-            assert client.read_global_concurrency_limit_by_name(at_once_name("manifest")).active_slots == 0
-        finally:
-            client.delete_global_concurrency_limit_by_name(at_once_name("manifest"))
