@@ -1,5 +1,4 @@
 import os
-from typing import cast
 
 import pytest
 from distributed import LocalCluster
@@ -36,8 +35,9 @@ def test_the_runner_is_prefect_s() -> None:
 
 def test_a_scheduler_has_its_own_workers() -> None:
     local = {"processes": False, "protocol": "tcp://", "dashboard_address": None}
-    with cast(LocalCluster, LocalCluster(n_workers=1, threads_per_worker=3, **local)) as cluster:
-        address = str(cluster.scheduler_address)
+    cluster = LocalCluster(n_workers=1, threads_per_worker=3, **local)
+    with cluster:
+        address = cluster.scheduler_address
         crew = crew_of(address, None)
         with pytest.raises(UserError, match=rf"workers: the scheduler at {address} has its own"):
             crew_of(address, 2)
