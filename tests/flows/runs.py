@@ -55,7 +55,7 @@ def log_of(state: State, *, until: str) -> str:
 
 def all_rows() -> Sequence[str]:
     """Returns every row of every table of the server's database, as text."""
-    path = PREFECT_API_DATABASE_CONNECTION_URL.value().rpartition("///")[2]
+    path = PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2]
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return [str(row) for table in tables for row in database.execute(f'SELECT * FROM "{table}"')]
