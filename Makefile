@@ -14,6 +14,7 @@ TORTURED += tests/durability/test_pipeline_killed.py tests/durability/test_state
 TORTURED += tests/tracking/test_trouble.py tests/tracking/test_real_server.py tests/flows/test_api_gone.py
 TORTURED += tests/benchmarks/test_serving_load.py
 TORTURED += $(addprefix tests/evaluation/test_, kernel_distance.py frechet_distance.py)
+TORTURED += $(addprefix tests/flows/test_, orchestrate_data.py scrape_interrupted.py)
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

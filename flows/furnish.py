@@ -1,4 +1,4 @@
-"""What a Prefect server needs before it runs our flows: a work pool, the accelerator's limit, an eye on dead runs.
+"""What a Prefect server needs before it runs our flows: a work pool, limits, an eye on dead runs.
 
 Run by `flows.orchestrate` as `python -m flows.furnish` once the server answers; doing it again changes nothing.
 """
@@ -17,9 +17,13 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from flows.limits import at_once_name
 from flows.local_server import WORK_POOL
 from flows.plan import ACCELERATOR
 
+SOURCES = ("tmdb", "anime", "conceptual_captions", "manifest")
+"""Those of the network, whose shards all flows of the server count together."""
+SHARDS_AT_ONCE = 8
 DEAD_RUNS = "runs whose process has died"
 UNHEARD_CANCELLATIONS = "cancelled runs whose process has died"
 SILENCE = timedelta(seconds=90)
@@ -32,12 +36,9 @@ def furnish(num_accelerators: int) -> None:
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
-        try:
-            client.read_global_concurrency_limit_by_name(ACCELERATOR)
-        except ObjectNotFound:
-            client.create_global_concurrency_limit(
-                GlobalConcurrencyLimitCreate(name=ACCELERATOR, limit=num_accelerators)
-            )
+        _limit(client, ACCELERATOR, num_accelerators)
+        for source in SOURCES:
+            _limit(client, at_once_name(source), SHARDS_AT_ONCE)
         for automation in automations():
             if not client.read_automations_by_name(automation.name):
                 client.create_automation(automation)
@@ -49,6 +50,13 @@ def count_accelerators(devices: Path = Path("/dev")) -> int:
     if chosen is None:
         return max(1, len(list(devices.glob("nvidia[0-9]*"))))
     return max(1, len([name for name in chosen.split(",") if name.strip() not in ("", "-1")]))
+
+
+def _limit(client: SyncPrefectClient, name: str, number: int) -> None:
+    try:
+        client.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=number))
 
 
 def automations() -> tuple[AutomationCore, AutomationCore]:

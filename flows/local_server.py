@@ -64,6 +64,8 @@ class LocalServer:
             "PREFECT_PLUGINS_ENABLED": "false",  # ours is for what a user types
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "minimagen",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # threads of the library know of no flow
         }
 
     def ask(self, path: str, question: object = None) -> bytes:

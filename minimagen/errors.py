@@ -20,6 +20,10 @@ class MissingFileError(UserError, FileNotFoundError):
     """A file that a user has to bring, or another command has to make; the message names both."""
 
 
+class UnavailableError(UserError):
+    """A machine that is not ours does not answer for the moment: nothing has to be changed, later it may work."""
+
+
 class BusyError(RuntimeError):
     """Another process does this work; the message names the lock."""
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minimagen.errors import UserError
+from minimagen.errors import UnavailableError, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class ApiError(UserError):
         super().__init__(message)
         self.status = status
         self.document = document
+
+
+class UnavailableApiError(ApiError, UnavailableError):
+    """The API wants to be asked later, or did not answer in a few tries."""
 
 
 class TroubleError(Exception):

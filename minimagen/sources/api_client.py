@@ -15,11 +15,19 @@ import requests
 from pydantic import SecretStr
 from yarl import URL
 
-from minimagen.sources.api_answers import ApiAnswer, ApiError, TroubleError, message_of, parse_document
+from minimagen.sources.api_answers import (
+    ApiAnswer,
+    ApiError,
+    TroubleError,
+    UnavailableApiError,
+    message_of,
+    parse_document,
+)
 from minimagen.sources.api_wire import ApiLimits, KeyHeader, Wire, shown
 from minimagen.sources.clock import SYSTEM_CLOCK, Clock
 from minimagen.sources.cut_off import CutOff
 from minimagen.sources.download import PartialFile
+from minimagen.sources.host_table import hosts_folder
 from minimagen.sources.politeness import BlockingTurns, HostParkedError
 from minimagen.sources.retries import full_jitter_s, retry_after_s
 from minimagen.sources.secrets import HIDDEN
@@ -70,7 +78,7 @@ class ApiClient:
         name, prefix = ("Authorization", "Bearer ") if auth == "bearer" else ("x-api-key", "")
         self._wire = Wire(None if token is None else KeyHeader(name, prefix, token), limits)
         self._turns = BlockingTurns(
-            state.parent / "hosts",
+            hosts_folder(state),
             host_of(URL(endpoint.url)),
             requests_per_s=endpoint.requests_per_s,
             in_flight=endpoint.in_flight,
@@ -151,13 +159,14 @@ class ApiClient:
             except _PauseError as error:
                 num_pauses += 1
                 if num_pauses > MAX_PAUSES:
-                    raise ApiError(f"{shown(address)}: asked for {num_pauses} pauses; try later", 429) from error
+                    message = f"{shown(address)}: asked for {num_pauses} pauses; try later"
+                    raise UnavailableApiError(message, 429) from error
             except HostParkedError as error:
-                raise ApiError(f"{shown(address)}: {error}; run again after that", 429) from None
+                raise UnavailableApiError(f"{shown(address)}: {error}; run again after that", 429) from None
             except TroubleError as error:
                 num_tries = 0 if error.has_progressed else num_tries + 1
                 if num_tries >= self._limits.attempts:
-                    raise ApiError(f"{error}, {num_tries} times", error.status) from None
+                    raise UnavailableApiError(f"{error}, {num_tries} times", error.status) from None
                 wait_s = full_jitter_s(max(0, num_tries - 1), self._limits.first_wait_s, self._limits.longest_wait_s)
                 self._clock.sleep(wait_s)
 

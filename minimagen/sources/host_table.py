@@ -74,12 +74,21 @@ class Closed:
     is_parked: bool
 
 
+def hosts_folder(state: Path) -> Path:
+    """Returns where this machine keeps what it knows of hosts: beside a source's state, and apart from other machines.
+
+    Args:
+        state: runs/ingest/<source>, perhaps on a disk that several machines see.
+    """
+    return state.parent / "hosts" / _boot()
+
+
 class HostTable:
     """The hosts that the processes sharing ``folder`` ask."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder, self._clock = folder, clock
-        self._boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+        self._boot = _boot()
         self._threads = threading.Lock()
         self._paths: dict[str, str] = {}
         self._leases: dict[str, _Lease] = {}
@@ -188,6 +197,10 @@ class HostTable:
         content = json.dumps({"boot": self._boot, "hosts": kept}).encode() + b"\n"
         os.pwrite(descriptor, content, 0)
         os.ftruncate(descriptor, len(content))
+
+
+def _boot() -> str:
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""
 
 
 def _record_of(entry: dict[str, object]) -> HostRecord:

@@ -16,6 +16,7 @@ from minimagen.rows import Rejection
 from minimagen.sources.addresses import Allowed, allowed_from_environment
 from minimagen.sources.clock import SYSTEM_CLOCK, Clock
 from minimagen.sources.exchange import Answer, Asks, Exchange, Limits, Trouble
+from minimagen.sources.host_table import hosts_folder
 from minimagen.sources.outcomes import Fetched, Postponed, Refused
 from minimagen.sources.politeness import HostParkedError, Turns
 from minimagen.sources.retries import full_jitter_s, retry_after_s
@@ -62,14 +63,14 @@ class ImageFetcher:
         self._own_exchange = own if exchange is None else None
         self._exchange = exchange or own
         self._turns = Turns(
-            folder=state.parent / "hosts",
+            folder=hosts_folder(state),
             requests_per_s=hosts.requests_per_s,
             per_host=max(1, hosts.per_host // num_processes),
             in_flight=max(1, hosts.in_flight // num_processes),
             max_wait_s=hosts.max_wait_s,
             clock=clock,
         )
-        cache = RobotsCache(state.parent / "hosts/robots.sqlite", clock) if hosts.robots else None
+        cache = RobotsCache(hosts_folder(state) / "robots.sqlite", clock) if hosts.robots else None
         self._robots = None if cache is None else RobotsRules(self._fetch_robots, cache)
         self._stack = AsyncExitStack()
 

@@ -7,11 +7,8 @@ that breaks a rule, is a ``Rejection``. Colour profiles are dropped, not applied
 import io
 import math
 import struct
-import warnings
 import zlib
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +19,7 @@ from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
 from minimagen.sources.image_memory import decode_bytes
 from minimagen.sources.perceptual_hash import perceptual_hash
+from minimagen.sources.silent_pillow import silent_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # a JPEG with several pictures (MPO) is a photograph
@@ -106,14 +104,6 @@ def normalise_image(
     with silent_pillow():
         opened = open_image(raw, rules, max_decode_bytes=max_decode_bytes)
         return opened if isinstance(opened, Rejection) else finish_image(opened, rules)
-
-
-@contextmanager
-def silent_pillow() -> Iterator[None]:
-    """Silences what Pillow warns of: odd metadata, which is dropped, and sizes, which are checked here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
 
 
 def open_image(raw: bytes, rules: ImageRules, *, max_decode_bytes: int | None = None) -> OpenedImage | Rejection:

@@ -39,20 +39,21 @@ class _Task:
     """Of all but what this machine reads, as for the shard itself."""
 
 
-def run(job: ShardJob, *, folder: Path, state: Path, num_processes: int = 1) -> ShardReport:
+def run(job: ShardJob, *, folder: Path, state: Path, num_processes: int = 1, num_machines: int = 1) -> ShardReport:
     """Stores the pictures of one job in ``folder``; a shard that is done stays as it is.
 
     Args:
         folder: data/raw/<source>, with the candidates below it.
         state: runs/ingest/<source>: what came so far, so that an interrupted job asks for the rest only.
         num_processes: that run jobs of this source at the same time; they share the places at hosts.
+        num_machines: that these are spread over; each has its part of the requests per second.
 
     Raises:
         UserError: the candidate file is not the planned one, or the service file cannot be understood.
     """
     report = find_report(folder, job)
     if report is None:
-        report = _run(job, _task_of(job, folder), folder, state, num_processes)
+        report = _run(job, _task_of(job, folder, num_machines), folder, state, num_processes)
     if not report.pending:
         remove_spool(spool_path(state, job.name))
     return report
@@ -95,8 +96,9 @@ async def _ask(urls: Sequence[str], task: _Task, spool: Spool, state: Path, num_
             await collect(urls, fetcher.fetch, decoder, spool.keep, num_at_once=num_at_once)
 
 
-def _task_of(job: ShardJob, folder: Path) -> _Task:
+def _task_of(job: ShardJob, folder: Path, num_machines: int) -> _Task:
     spec = json.loads(job.spec)
+    hosts = read_image_hosts(Path(spec["reads"]))
     config, listed = spec["config"], spec["candidates"]
     candidates = candidates_path(folder, listed["name"])
     if not candidates.is_file() or sha256_file(candidates) != listed["sha256"]:
@@ -107,6 +109,6 @@ def _task_of(job: ShardJob, folder: Path) -> _Task:
         max_bytes=config["max_bytes"],
         images=ImageRules.model_validate_json(json.dumps(config["images"])),
         captions=CaptionRules.model_validate_json(json.dumps(config["captions"])),
-        hosts=read_image_hosts(Path(spec["reads"])),
+        hosts=hosts.model_copy(update={"requests_per_s": hosts.requests_per_s / num_machines}),
         fingerprint=sha256_bytes(canonical_json({key: spec[key] for key in spec if key != "reads"}).encode()),
     )

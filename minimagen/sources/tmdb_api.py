@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 from pydantic import SecretStr
 
 from minimagen.config import ConfigError
-from minimagen.errors import UserError
+from minimagen.errors import UnavailableError, UserError
 from minimagen.rows import Rejection
 from minimagen.sources.addresses import BlockedAddressError, allowed_from_environment, check_address
 from minimagen.sources.http import ApiClient, ApiError
@@ -148,7 +148,8 @@ class TmdbApi:
             )
             return keep(question, answer)
         except ApiError as error:
-            raise UserError(f"TMDB: {error}" + (f"; {_WHERE}" if error.status in (401, 403) else "")) from None
+            kind = UnavailableError if isinstance(error, UnavailableError) else UserError
+            raise kind(f"TMDB: {error}" + (f"; {_WHERE}" if error.status in (401, 403) else "")) from None
         except OddAnswerError as error:
             raise UserError(f"TMDB: {question.path}: {error}: not what the service documents") from None
 

@@ -1,10 +1,15 @@
 """Stage ingest: reads one source into data/raw/<source>/, every row stored or rejected with a reason.
 
+    with ingest_lock(...):  begin  ->  every missing shard, by whoever runs them  ->  finish  ->  judge
+
 Which shards there are and what they hold is the source's business; what is done already is not done again.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from minimagen.config import Params, Section
@@ -27,6 +32,27 @@ from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.stages.source_plans import OUT, STATE, PlannedSource, plan_source
 
 
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """A source that is being read: its plan, and what is to do."""
+
+    source: str
+    snapshot: str
+    planned: PlannedSource
+    out: Path
+    state: Path
+    done: tuple[ShardReport, ...]
+    """Of shards that were there already."""
+    missing: tuple[ShardJob, ...]
+    """What is still to run, each by ``run``, in any order and anywhere that sees the same files."""
+    started_s: float
+
+    @property
+    def run(self) -> Callable[[ShardJob], ShardReport]:
+        """Makes a shard; idempotent and atomic, and can be sent to other processes."""
+        return self.planned.run
+
+
 def run_ingest(params: Params, source: str, root: Path = Path()) -> None:
     """Writes ``data/raw/<source>/``; shards that are done are not made again.
 
@@ -35,26 +61,100 @@ def run_ingest(params: Params, source: str, root: Path = Path()) -> None:
         UserError: a service refuses, fewer rows were stored than the parameters ask for, or a worker died.
         BusyError: the source is being read or purged.
     """
+    num_processes = num_processes_from_environment()
+    with ingest_lock(source, root):
+        ingest = begin(params, source, root, num_processes=num_processes)
+        reports: list[ShardReport] = []
+        for report in chain(ingest.done, _run_missing(ingest, num_processes)):
+            reports.append(report)
+            print(f"ingest: {len(reports)}/{len(ingest.planned.jobs)} {report.name}: {told(report)}", flush=True)
+        judge(ingest, finish(ingest, reports))
+
+
+def _run_missing(ingest: Ingest, num_processes: int) -> Iterator[ShardReport]:
+    """Makes what is missing; of a worker that died it says which pictures were being decoded."""
+    try:
+        yield from map_jobs(ingest.run, ingest.missing, num_processes)
+    except WorkerDiedError as error:
+        pictures = being_decoded(ingest.missing, state=ingest.state)
+        if not pictures:
+            raise
+        raise WorkerDiedError(
+            f"{error}. Or it died of a picture that was being decoded: {', '.join(pictures)}. "
+            "Run again: what was being decoded then gets a process of its own, which may die of it"
+        ) from error
+
+
+@contextmanager
+def ingest_lock(source: str, root: Path = Path()) -> Iterator[None]:
+    """Keeps the source for this process while the block runs: nobody else reads or purges it.
+
+    Raises:
+        BusyError: the source is being read or purged.
+    """
     with run_lock(stage_lock(root, "ingest", source)):
-        _ingest(params, source, root)
+        yield
 
 
-def _ingest(params: Params, source: str, root: Path) -> None:
-    started, out, runs = time.monotonic(), root / OUT / source, root / STATE / source
-    planned = plan_source(params, source, root, num_processes=num_processes_from_environment())
+def begin(params: Params, source: str, root: Path = Path(), *, num_processes: int, num_machines: int = 1) -> Ingest:
+    """Plans, deletes what the plan does not name, and finds out what is done. The caller holds the source.
+
+    Args:
+        num_processes: that will run the shards at the same time: they share what hosts allow.
+        num_machines: that these are spread over.
+
+    Raises:
+        ConfigError: what the source reads is missing or cannot be understood.
+        UserError: a service refuses, or a purge was interrupted.
+    """
+    started_s, out = time.monotonic(), root / OUT / source
+    planned = plan_source(params, source, root, num_processes=num_processes, num_machines=num_machines)
     _make_room(out, planned)
-    reports: list[ShardReport] = []
-    for report in _run_missing(out, planned, runs):
-        reports.append(report)
-        print(f"ingest: {len(reports)}/{len(planned.jobs)} {report.name}: {_told(report)}", flush=True)
-    remove_old_spools(planned.jobs, folder=out, state=runs)
-    counts = _count(out, reports)
-    write_manifest(out, _manifest_of(params, source, planned, counts, out))
-    _tell(out, counts, reports, time.monotonic() - started, runs / "timings.json")
-    _judge(out, counts, planned)
+    found = [(job, find_report(out, job)) for job in planned.jobs]
+    return Ingest(
+        source=source,
+        snapshot=params.ingest.snapshot,
+        planned=planned,
+        out=out,
+        state=root / STATE / source,
+        done=tuple(report for _, report in found if report is not None),
+        missing=tuple(job for job, report in found if report is None),
+        started_s=started_s,
+    )
 
 
-def _told(report: ShardReport) -> str:
+def finish(ingest: Ingest, reports: Sequence[ShardReport]) -> Mapping[str, int]:
+    """Writes the manifest and returns the counts in it: of rows by outcome, rejected ones by reason.
+
+    Args:
+        reports: of every shard of the plan.
+    """
+    remove_old_spools(ingest.planned.jobs, folder=ingest.out, state=ingest.state)
+    counts = _count(ingest.out, reports)
+    write_manifest(ingest.out, _manifest_of(ingest, counts))
+    _tell(ingest.out, counts, reports, time.monotonic() - ingest.started_s, ingest.state / "timings.json")
+    return counts
+
+
+def judge(ingest: Ingest, counts: Mapping[str, int]) -> None:
+    """Accepts a finished source.
+
+    Raises:
+        UserError: fewer rows were stored than the parameters ask for.
+    """
+    out, planned = ingest.out, ingest.planned
+    stored, fetched = counts["stored"], counts["requested"] - planned.num_unwanted
+    if not stored:
+        raise UserError(f"{out}: none of {counts['requested']} rows could be stored; the reasons are above")
+    if stored < planned.min_success * fetched:
+        raise UserError(
+            f"{out}: {stored} of {fetched} fetched rows stored, {stored / fetched:.1%}; ingest.{out.name}.min_success "
+            f"in params.yaml asks for {planned.min_success:.1%}. What is there stays; the reasons are above"
+        )
+
+
+def told(report: ShardReport) -> str:
+    """Returns the outcomes of a shard in words."""
     pending = f", {report.pending} pending" if report.pending else ""
     rejected = "done before" if report.was_done else f"{sum(report.rejected.values())} rejected"
     return f"{report.stored} stored, {rejected}{pending}"
@@ -77,27 +177,6 @@ def _is_of_other_parameters(out: Path, planned: PlannedSource) -> bool:
         return False  # absent or damaged: the record of each shard says what shaped it
 
 
-def _run_missing(out: Path, planned: PlannedSource, runs: Path) -> Iterator[ShardReport]:
-    """Yields the reports of what is done, then runs the rest: no process is started where there is nothing to do."""
-    missing: list[ShardJob] = []
-    for job in planned.jobs:
-        report = find_report(out, job)
-        if report is None:
-            missing.append(job)
-        else:
-            yield report
-    try:
-        yield from map_jobs(planned.run, missing, num_processes_from_environment())
-    except WorkerDiedError as error:
-        pictures = being_decoded(missing, state=runs)
-        if not pictures:
-            raise
-        raise WorkerDiedError(
-            f"{error}. Or it died of a picture that was being decoded: {', '.join(pictures)}. "
-            "Run again: what was being decoded then gets a process of its own, which may die of it"
-        ) from error
-
-
 def _dump(config: Section) -> dict[str, object]:
     return config.model_dump(mode="json")
 
@@ -111,14 +190,14 @@ def _count(out: Path, reports: Sequence[ShardReport]) -> dict[str, int]:
     return counts_of(reports)
 
 
-def _manifest_of(params: Params, source: str, planned: PlannedSource, counts: dict[str, int], out: Path) -> Manifest:
+def _manifest_of(ingest: Ingest, counts: dict[str, int]) -> Manifest:
     return Manifest(
-        name=source,
-        params={"snapshot": params.ingest.snapshot, "config": _dump(planned.config)},
+        name=ingest.source,
+        params={"snapshot": ingest.snapshot, "config": _dump(ingest.planned.config)},
         counts=counts,
-        licenses={source: planned.license},
+        licenses={ingest.source: ingest.planned.license},
         cleaner_version=CLEANER_VERSION,
-        shards=tuple(read_shard_file(out, job.name) for job in planned.jobs),
+        shards=tuple(read_shard_file(ingest.out, job.name) for job in ingest.planned.jobs),
     )
 
 
@@ -138,14 +217,3 @@ def _tell(out: Path, counts: dict[str, int], reports: Sequence[ShardReport], tot
         print(f"ingest: each with its detail in {out / 'failures'}")
     if counts["pending"]:
         print(f"ingest: {counts['pending']} rows wait for hosts; `minimagen ingest {out.name}` asks again")
-
-
-def _judge(out: Path, counts: dict[str, int], planned: PlannedSource) -> None:
-    stored, fetched = counts["stored"], counts["requested"] - planned.num_unwanted
-    if not stored:
-        raise UserError(f"{out}: none of {counts['requested']} rows could be stored; the reasons are above")
-    if stored < planned.min_success * fetched:
-        raise UserError(
-            f"{out}: {stored} of {fetched} fetched rows stored, {stored / fetched:.1%}; ingest.{out.name}.min_success "
-            f"in params.yaml asks for {planned.min_success:.1%}. What is there stays; the reasons are above"
-        )

@@ -34,11 +34,14 @@ class PlannedSource:
     """Rows of the plan that are not even fetched (adult, without a poster, ...)."""
 
 
-def plan_source(params: Params, source: str, root: Path = Path(), *, num_processes: int = 1) -> PlannedSource:
+def plan_source(
+    params: Params, source: str, root: Path = Path(), *, num_processes: int = 1, num_machines: int = 1
+) -> PlannedSource:
     """Plans one source of the parameters; a flow maps the same jobs.
 
     Args:
-        num_processes: that will run the jobs at the same time, on this machine: they share what hosts allow.
+        num_processes: that will run the jobs at the same time: they share what hosts allow.
+        num_machines: that these are spread over.
 
     Raises:
         ConfigError: what the source reads is missing or cannot be understood.
@@ -58,7 +61,8 @@ def plan_source(params: Params, source: str, root: Path = Path(), *, num_process
     section, jobs, license = _plan_remote(params, source, reads, out, root / STATE / source)
     plan = find_plan(out, config.snapshot, section.model_dump(mode="json"))
     assert plan is not None, f"{source} has returned jobs of a plan that it has not written"
-    run = functools.partial(remote.run, folder=out, state=root / STATE / source, num_processes=num_processes)
+    state = root / STATE / source
+    run = functools.partial(remote.run, folder=out, state=state, num_processes=num_processes, num_machines=num_machines)
     keep = (*plan_paths(out, plan), tombstones_path(out))
     return PlannedSource(jobs, run, section, license, keep, section.min_success, _num_unwanted(out, jobs))
 

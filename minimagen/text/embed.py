@@ -6,6 +6,7 @@ spread over processes, nor who reads the vectors.
 
 import functools
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ MIN_UNKNOWN = 0.5
 """Share of a caption's tokens that the encoder does not know from which on it counts as not understood."""
 _NULL_NAME = Path(NULL_FILE).stem
 _FP16_MAX = float(np.finfo(np.float16).max)
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,25 @@ def plan(curated: Path, *, encoder: Path, config: EmbedConfig, max_length: int) 
     return jobs
 
 
+def find_report(folder: Path, job: ShardJob) -> ShardReport | None:
+    """Returns how many captions a file has that is done, None if it has to be made."""
+    record = _find_record(folder, job)
+    return None if record is None else ShardReport(job.name, record["rows"], {}, pending=0, was_done=True)
+
+
 def run(job: ShardJob, *, folder: Path, device: str) -> ShardReport:
     """Encodes the captions of one job into ``folder``; a file that is done stays as it is.
 
     Raises:
         ValueError: shard or encoder are not those that were planned with, or a value does not fit fp16.
     """
-    record = _find_record(folder, job)
-    if record is not None:
-        return ShardReport(job.name, record["rows"], {}, pending=0, was_done=True)
+    report = find_report(folder, job)
+    if report is not None:
+        return report
     spec = json.loads(job.spec)
     captions = _read_captions(spec)
-    encoder = _load_encoder(spec["encoder_folder"], spec["encoder_sha256"], device)
+    with _LOADING:  # of several threads one loads
+        encoder = _load_encoder(spec["encoder_folder"], spec["encoder_sha256"], device)
     max_length = int(spec["metadata"]["max_length"])
     vectors = encoder.encode(
         captions, max_length=max_length, batch_tokens=spec["batch_tokens"], precision=spec["metadata"]["precision"]

@@ -25,7 +25,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class TextEncoder:
-    """A T5 encoder with its tokenizer, ready to encode."""
+    """A T5 encoder with its tokenizer, ready to encode, for several threads."""
 
     def __init__(self, files: EncoderFiles, *, device: str) -> None:
         """Loads weights as fp32 and the tokenizer, from the disk alone.
@@ -36,6 +36,7 @@ class TextEncoder:
         self.files = files
         self.device = torch.device(device)
         self._tokenizer = _load_tokenizer(files.folder)
+        self._tokenizing = threading.Lock()  # the length at which it cuts is a state of the tokenizer
         self._model = _load_model(files.folder)
         self._model.to(device=self.device)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
@@ -107,7 +108,8 @@ class TextEncoder:
     def _tokenize(self, captions: Sequence[str], max_length: int | None) -> list[list[int]]:
         if not captions:
             return []
-        return self._tokenizer(list(captions), truncation=max_length is not None, max_length=max_length).input_ids
+        with self._tokenizing:
+            return self._tokenizer(list(captions), truncation=max_length is not None, max_length=max_length).input_ids
 
     @torch.inference_mode()
     def _forward(self, token_ids: Sequence[Sequence[int]], precision: Literal["fp32", "bf16"]) -> list[np.ndarray]:

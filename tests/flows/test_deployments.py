@@ -46,5 +46,12 @@ def test_a_deployment_is_called_as_its_flow_is_and_asks_nothing(name: str) -> No
     assert deployment["work_pool"] == {"name": "local", "job_variables": {"stream_output": False}}
 
 
-def test_trainings_do_not_overlap() -> None:
-    assert DEPLOYMENTS["train-cascade"]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_runs_of_a_deployment_do_not_overlap(name: str) -> None:
+    assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+def test_schedules_are_there_and_start_nothing_by_themselves() -> None:
+    schedules = {name: each["schedules"] for name, each in DEPLOYMENTS.items() if each["schedules"]}
+    assert sorted(schedules) == ["retrain", "scrape-anime", "scrape-tmdb"]
+    assert not any(schedule["active"] for each in schedules.values() for schedule in each)

@@ -6,7 +6,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.events.schemas.automations import EventTrigger
 
-from flows.furnish import automations, count_accelerators, furnish
+from flows.furnish import SHARDS_AT_ONCE, SOURCES, automations, count_accelerators, furnish
+from flows.limits import at_once_name
 from flows.local_server import WORK_POOL
 from flows.plan import ACCELERATOR
 
@@ -17,13 +18,17 @@ def test_furnishing_again_leaves_what_a_user_has_changed() -> None:
         try:
             furnish(1)
             client.update_global_concurrency_limit(ACCELERATOR, GlobalConcurrencyLimitUpdate(limit=3))
+            client.update_global_concurrency_limit(at_once_name("anime"), GlobalConcurrencyLimitUpdate(limit=1))
             furnish(1)
             assert client.read_global_concurrency_limit_by_name(ACCELERATOR).limit == 3
+            assert client.read_global_concurrency_limit_by_name("source-anime").limit == 1
+            assert client.read_global_concurrency_limit_by_name("source-conceptual-captions").limit == SHARDS_AT_ONCE
             for automation in automations():
                 assert len(client.read_automations_by_name(automation.name)) == 1
             assert client.read_work_pool(WORK_POOL).type == "process"
         finally:
-            client.delete_global_concurrency_limit_by_name(ACCELERATOR)
+            for name in (ACCELERATOR, *map(at_once_name, SOURCES)):
+                client.delete_global_concurrency_limit_by_name(name)
 
 
 def test_a_run_counts_as_dead_after_some_missed_heartbeats() -> None:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 import minimagen
+from minimagen.errors import UnavailableError
 from minimagen.sources.api_wire import ApiLimits
 from minimagen.sources.clock import Clock
 from minimagen.sources.http import ApiClient, ApiError
@@ -165,13 +166,23 @@ def test_nothing_is_asked_before_a_pause_is_over(tmp_path: Path, clock: JumpingL
     assert len(times) == 3
 
 
+@pytest.mark.parametrize(("status", "is_for_now"), [(500, True), (503, True), (400, False), (401, False), (404, False)])
+def test_what_later_may_mend_is_told_from_what_it_does_not(
+    tmp_path: Path, clock: JumpingLoop, status: int, is_for_now: bool
+) -> None:
+    with _client(Scripted(Response(status, b"{}")), tmp_path, clock) as (client, _), pytest.raises(ApiError) as caught:
+        client.get_json("x")
+    assert isinstance(caught.value, UnavailableError) is is_for_now
+    assert caught.value.status == status
+
+
 def test_a_service_that_wants_hours_is_left_alone_by_later_clients_too(tmp_path: Path, clock: JumpingLoop) -> None:
     service = Scripted(Response(429, b"{}", {"Retry-After": "3600"}), Response(200, ANSWER))
     with _client(service, tmp_path, clock) as (client, site):
         for _ in range(2):
             with pytest.raises(ApiError, match=r"wants to be left alone for 3600 s; run again after that") as caught:
                 client.get_json("x")
-            assert caught.value.status == 429
+            assert caught.value.status == 429 and isinstance(caught.value, UnavailableError)
         assert len(site.requests) == 1
         clock.sleep(3601.0)
         assert client.get_json("x").status == 200

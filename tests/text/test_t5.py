@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_a_long_caption_is_cut_and_keeps_its_end_token(encoder: TextEncoder):
     (expected,) = encoder.encode(["frog " * 3], max_length=4, batch_tokens=64, precision="fp32")
     assert (len(whole), encoder.count_tokens(["frog " * 9])) == (10, [10])
     np.testing.assert_array_equal(cut, expected)
+
+
+def test_threads_that_share_an_encoder_get_what_each_would_get_alone(encoder: TextEncoder):
+    def encode(max_length: int) -> list[bytes]:
+        captions = [f"{caption} {number}" for number in range(50) for caption in CORPUS]
+        assert max(encoder.count_tokens(captions)) > 8
+        vectors = encoder.encode(captions, max_length=max_length, batch_tokens=512, precision="fp32")
+        return [each.tobytes() for each in vectors]
+
+    lengths = [4, 8, 64] * 4
+    alone = {length: encode(length) for length in set(lengths)}
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(encode, lengths)) == [alone[length] for length in lengths]
 
 
 def test_an_empty_caption_is_its_end_token(encoder: TextEncoder):
