@@ -17,8 +17,9 @@ from minimagen.rows import Rejection
 from minimagen.sources.decode_apart import decode_apart
 from minimagen.sources.decoding_notes import DecodingNotes
 from minimagen.sources.image_memory import return_large_blocks
-from minimagen.sources.images import NormalisedImage, OpenedImage, finish_image, open_image, silent_pillow
+from minimagen.sources.images import NormalisedImage, OpenedImage, finish_image, open_image
 from minimagen.sources.outcomes import Fetched
+from minimagen.sources.silent_pillow import silent_pillow
 
 logger = logging.getLogger(__name__)
 
