@@ -27,7 +27,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from benchmarks.course import demo_params
-from benchmarks.ingest import SERVICE, picture_server, write_table
+from benchmarks.ingest import HOSTS, picture_server, write_table
 from benchmarks.random_t5 import write_random_t5
 from benchmarks.rounds import Timing, in_turn, ratio_of, speed_of
 from benchmarks.scenes_data import scene_captions
@@ -125,10 +125,11 @@ def _answers(url: str) -> bool:
 def download(project: Path, url: str, num_pictures: int) -> Work:
     """Writes a project whose source is a table of a loopback server's pictures."""
     project.mkdir()
-    write_table(project / "pictures.parquet", url, num_pictures)
-    (project / "service.yaml").write_text(SERVICE, encoding="utf-8")
+    (project / "pictures").mkdir()
+    write_table(project / "pictures/pictures.parquet", url, num_pictures)
+    (project / "pictures/hosts.yaml").write_text(HOSTS, encoding="utf-8")
     document = YAML(typ="safe", pure=True).load(load_experiment(CHECKOUT, "own-urls").text)
-    document["sources"]["manifest"] = "service.yaml"
+    document["sources"]["manifest"] = "pictures"
     document["ingest"]["manifest"]["shard_rows"] = num_pictures // NUM_SHARDS
     document["ingest"]["manifest"]["images"] |= {"store_size": 64, "min_side": 16, "encoding": "jpeg"}
     write_json(project / "params.yaml", document)

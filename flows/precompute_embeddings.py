@@ -69,7 +69,7 @@ def show_summary(summary: EmbedSummary, num_encoded: int) -> None:
     table = [
         {"what": "captions", "number": summary.num_captions},
         {"what": "tokens", "number": summary.num_tokens},
-        {"what": "captions cut at the greatest length", "number": summary.num_cut},
+        {"what": "captions cut at the greatest length", "number": summary.captions.num_cut},
         {"what": "captions encoded by this run", "number": num_encoded},
     ]
     create_table_artifact(table, key="embeddings", description="What is encoded")

@@ -64,7 +64,7 @@ def model_card(facts: CardFacts, folder: str = ".") -> str:
     Args:
         folder: what the card calls its own folder in the lines that load it.
     """
-    last = next(reversed(facts.records.values()))
+    last = list(facts.records.values())[-1]
     parts = [
         "---\nlibrary_name: minimagen\npipeline_tag: text-to-image\n---\n",
         f"# Text to image, {' -> '.join(f'{record.image_size} px' for record in facts.records.values())}\n",

@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NoReturn
@@ -50,7 +50,9 @@ def intercepted(handler: Handler) -> Iterator[None]:
     def replaced(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **keywords: handler(Call(next(numbers), name, arguments, keywords, real))
 
-    with patch.multiple(os, **{name: replaced(name, getattr(os, name)) for name in NAMES}):
+    with ExitStack() as patches:
+        for name in NAMES:
+            patches.enter_context(patch.object(os, name, replaced(name, getattr(os, name))))
         yield
 
 

@@ -61,6 +61,7 @@ def test_a_damaged_state_is_noticed_and_the_one_before_it_taken(tmp_path: Path, 
     files = sorted(newest.iterdir())
     shutil.copytree(newest, tmp_path / "whole")
 
+    state = loaded(tmp_path / "states")
     for number, damage in enumerate(damages()):
         damage(newest / files[number % len(files)].name, chance)
         state = loaded(tmp_path / "states")

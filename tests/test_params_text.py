@@ -1,4 +1,7 @@
+from collections.abc import Sequence
+
 import pytest
+from pydantic import JsonValue
 
 from minimagen.params_text import with_values
 
@@ -18,7 +21,13 @@ def test_only_the_values_change() -> None:
 
 
 def test_lists_stand_on_one_line_and_new_keys_are_added() -> None:
-    paths = {("sampling", "base", "guidance_interval"): [0.25, 0.75], ("sampling", "base", "aug_level"): None}
+    paths: dict[Sequence[str], JsonValue] = {
+        ("sampling", "base", "guidance_interval"): [0.25, 0.75],
+        ("sampling", "base", "aug_level"): None,
+    }
+        ("sampling", "base", "guidance_interval"): [0.25, 0.75],
+        ("sampling", "base", "aug_level"): None,
+    }
 
     changed = with_values(TEXT, paths)
 

@@ -22,7 +22,7 @@ from minimagen.shards import read_table
 from minimagen.text.locate import hash_folder, write_record
 from minimagen.text.t5 import TextEncoder
 from minimagen.tracking.registered_files import verified_files
-from minimagen.training.checkpoint import load_newest, save_state
+from minimagen.training.checkpoint import Beside, load_newest, save_state
 from tests.small_cascade import write_small_cascade
 from tests.training.small import CPU, small_config, small_state
 
@@ -35,7 +35,7 @@ class Victims:
         self.cascade = write_small_cascade(root / "cascade")
         self.encoder = Path(shutil.copytree(self.cascade / "text_encoder", root / "encoder"))
         self.state = small_state(small_config())
-        self.saved = save_state(root / "states", self.state, scaler=None, unreported_losses=[], device=CPU)
+        self.saved = save_state(root / "states", self.state, scaler=None, beside=Beside(), device=CPU)
         self.untouched = {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
     def heal(self) -> None:

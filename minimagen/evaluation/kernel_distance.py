@@ -104,7 +104,9 @@ def _errors(terms: _Terms, generator: torch.Generator) -> Tensor:
 
 def _skewed(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Draws from a gamma distribution moved to mean 0 and scaled to variance 1."""
-    draws = torch._standard_gamma(torch.full(shape, SKEWED_SHAPE, dtype=torch.float64), generator=generator)
+    draws = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+        torch.full(shape, SKEWED_SHAPE, dtype=torch.float64), generator=generator
+    )  # torch.distributions.Gamma takes no generator
     return (draws - SKEWED_SHAPE) / SKEWED_SHAPE**0.5
 
 

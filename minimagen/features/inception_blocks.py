@@ -84,16 +84,15 @@ class BlockC(nn.Module):
     def __init__(self, within: int, inner: int, pool: Pool) -> None:
         super().__init__()
         self._pool = pool
-        row, column = {"size": (1, 7), "padding": (0, 3)}, {"size": (7, 1), "padding": (3, 0)}
         self.branch1x1 = Convolution(within, 192, 1)
         self.branch7x7_1 = Convolution(within, inner, 1)
-        self.branch7x7_2 = Convolution(inner, inner, **row)
-        self.branch7x7_3 = Convolution(inner, 192, **column)
+        self.branch7x7_2 = Convolution(inner, inner, (1, 7), padding=(0, 3))
+        self.branch7x7_3 = Convolution(inner, 192, (7, 1), padding=(3, 0))
         self.branch7x7dbl_1 = Convolution(within, inner, 1)
-        self.branch7x7dbl_2 = Convolution(inner, inner, **column)
-        self.branch7x7dbl_3 = Convolution(inner, inner, **row)
-        self.branch7x7dbl_4 = Convolution(inner, inner, **column)
-        self.branch7x7dbl_5 = Convolution(inner, 192, **row)
+        self.branch7x7dbl_2 = Convolution(inner, inner, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_3 = Convolution(inner, inner, (1, 7), padding=(0, 3))
+        self.branch7x7dbl_4 = Convolution(inner, inner, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_5 = Convolution(inner, 192, (1, 7), padding=(0, 3))
         self.branch_pool = Convolution(within, 192, 1)
 
     def forward(self, x: FeatureMap) -> FeatureMap:

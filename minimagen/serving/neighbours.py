@@ -70,7 +70,7 @@ class TrainingPictures:
     def _refined(self, image: Images, positions: Sequence[int], number: int) -> list[Neighbour]:
         pixels = np.stack([self._pictures.picture(position) for position in positions])
         distances = _distances(resize(image, pixels.shape[1]), to_float(pixels))[0]
-        order = distances.argsort(stable=True)[:number].tolist()
+        order: list[int] = distances.argsort(stable=True)[:number].tolist()
         return [Neighbour(self._captions[positions[one]], float(distances[one]), pixels[one]) for one in order]
 
     def _chunks(self) -> Iterator[Images]:
@@ -80,5 +80,5 @@ class TrainingPictures:
 
 
 def _distances(left: Images, right: Images) -> torch.Tensor:
-    flat = [rearrange(images, "n c h w -> n (c h w)").double() for images in (left, right)]
-    return torch.cdist(*flat, compute_mode="donot_use_mm_for_euclid_dist") / flat[0].shape[1] ** 0.5
+    flat, others = (rearrange(images, "n c h w -> n (c h w)").double() for images in (left, right))
+    return torch.cdist(flat, others, compute_mode="donot_use_mm_for_euclid_dist") / flat.shape[1] ** 0.5

@@ -104,7 +104,7 @@ class _Shown:
         """Returns what the page shows; called in the drawing thread alone."""
         if not self._is_open:
             self._training, self._is_open = self._studio.training(), True
-        last = drawing.pixels[next(reversed(drawing.pixels))]
+        last = list(drawing.pixels.values())[-1]
         neighbours = [[]] * len(last) if self._training is None else self._training.nearest(last, NUM_NEIGHBOURS)
         stages = [{"name": name, "size_px": int(pixels.shape[1])} for name, pixels in drawing.pixels.items()]
         return {

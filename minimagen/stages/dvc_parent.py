@@ -56,7 +56,9 @@ def _at_work(folder: Path) -> set[int] | None:
     places = [folder.resolve(), *folder.resolve().parents]
     path = next((place / RWLOCK for place in places if (place / ".dvc").is_dir()), None)
     try:
-        record = json.loads(path.read_text()) if path is not None else None
+        if path is None:
+            return None
+        record = json.loads(path.read_text())
         writers, readers = record["write"].values(), record["read"].values()
         return {info["pid"] for info in [*writers, *(info for infos in readers for info in infos)]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from minimagen.pipeline import Cascade
@@ -44,7 +44,7 @@ class ServedCascade(PythonModel):
         self._cascade = Cascade.load(context.artifacts[ARTIFACT], device=os.environ.get("MINIMAGEN_DEVICE") or "cpu")
         self._lock = threading.Lock()
 
-    def predict(
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # MLflow's own examples take these
         self, context: PythonModelContext, model_input: pd.DataFrame, params: Mapping[str, Any] | None = None
     ) -> list[dict[str, object]]:
         """Draws the prompts of a table; returns an object per picture and stage, in cascade order.

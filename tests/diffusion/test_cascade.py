@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -251,6 +251,7 @@ def test_all_states_of_all_stages_are_yielded_and_drawing_may_stop_between_them(
     assert seen == [(one.name, step + 1) for one in chain for step in range(one.settings.num_steps)]
     network.low_res_levels.clear()
     stopped = walk_cascade(chain, *captions(2), seed=0, sample_ids="ab")
+    assert isinstance(stopped, Generator)
     next(stopped)
     stopped.close()
     assert network.low_res_levels == []

@@ -280,7 +280,7 @@ def test_a_small_model_foretells_whatever_is_done_to_a_project(
             deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         ),
     )
     tell_table(f"{NUM_RUNS} runs of {NUM_STEPS} steps", [("what", "times"), *_DONE.items()])

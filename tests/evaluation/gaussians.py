@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def true_frechet_distance(first: Gaussian, second: Gaussian) -> float:
     """|a - b|^2 + tr(A + B - 2 (A^(1/2) B A^(1/2))^(1/2)) (Dowson & Landau 1982)."""
     from scipy.linalg import sqrtm
 
-    root = torch.from_numpy(sqrtm(first.covariance.numpy()).real)
-    middle = sqrtm((root @ second.covariance @ root).numpy()).real.trace()
+    root = torch.from_numpy(np.real(np.asarray(sqrtm(first.covariance.numpy()))))
+    middle = np.real(np.asarray(sqrtm((root @ second.covariance @ root).numpy()))).trace()
     spread = float(first.covariance.trace() + second.covariance.trace()) - 2.0 * float(middle)
     return float((first.mean - second.mean).square().sum()) + spread

@@ -9,14 +9,14 @@ import runpy
 import sys
 from pathlib import Path
 
-_LOG = os.environ.get("OFFLINE_LOG")
-if _LOG is not None:
+if "OFFLINE_LOG" in os.environ:
+    _LOG = Path(os.environ["OFFLINE_LOG"])
     _beyond_loopback = runpy.run_path(str(Path(__file__).parents[1] / "guards.py"))["refusal_of_network"]
 
     def _refuse(event: str, arguments: tuple[object, ...]) -> None:
         complaint = _beyond_loopback(event, arguments)
         if complaint is not None:
-            with Path(_LOG).open("a") as stream:
+            with _LOG.open("a") as stream:
                 stream.write(f"{' '.join(sys.orig_argv)[:200]}: {event}: {complaint}\n")
             raise RuntimeError(f"{event}: {complaint}")
 

@@ -119,6 +119,7 @@ def chromium(profile: Path) -> Iterator[Page]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=TIMEOUT_S) as answer:
             target = next(one for one in json.load(answer) if one["type"] == "page")
         with connect(target["webSocketDebuggerUrl"], max_size=MAX_MESSAGE_BYTES, proxy=None) as connection:
+            assert isinstance(connection, ClientConnection)
             yield Page(connection)
     finally:
         os.killpg(process.pid, signal.SIGKILL)

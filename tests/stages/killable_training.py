@@ -16,6 +16,8 @@ from minimagen.stages.train import run_train
 from minimagen.stages.training_session import Session
 from tests.stages.tiny_project import tiny_params
 
+HOOK = "_do_what_is_due"
+
 
 def tell(text: str) -> None:
     """Writes one line at once."""
@@ -24,13 +26,13 @@ def tell(text: str) -> None:
 
 def tell_steps() -> None:
     """Makes every session tell each step before anything is done after it."""
-    real = Session._do_what_is_due
+    real = getattr(Session, HOOK)
 
     def told(session: Session, step: int) -> None:
         tell(f"step {step}")
         real(session, step)
 
-    Session._do_what_is_due = told
+    setattr(Session, HOOK, told)
 
 
 def run(root: Path, unet: str, settings: dict[str, object]) -> int:

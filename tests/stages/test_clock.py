@@ -33,7 +33,9 @@ def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
     """Sets the clock on the wall."""
     looks = CLOCKS[request.param]()
     monkeypatch.setattr(time, "time", lambda: next(looks))
-    monkeypatch.setitem(Journal.open.__func__.__kwdefaults__, "clock", time.time)
+    defaults = Journal.open.__func__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "clock", time.time)
     return time.time
 
 

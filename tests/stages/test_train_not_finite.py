@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def assert_all_is_finite(root: Path) -> None:
     assert not [path for path in files if any(not tensor.isfinite().all() for tensor in load_file(path).values())]
 
 
-def keys_drawn(root: Path, settings: dict[str, object], steps: range) -> tuple[str, ...]:
+def keys_drawn(root: Path, settings: dict[str, Any], steps: range) -> tuple[str, ...]:
     """Returns what single-sample batches draw in some steps (from 0)."""
     section = tiny_params(**settings).unets["base"]
     data = CaptionedImages.load(
@@ -191,7 +192,7 @@ def poison(patch: pytest.MonkeyPatch, keys: Collection[str], *, from_step: int) 
 
 def test_the_fourth_skipped_step_goes_back_and_the_samples_were_never_seen_since(tmp_path: Path) -> None:
     roots = [tmp_path / name for name in ("poisoned", "left out")]
-    settings = SETTINGS | {"batch_size": 1, "num_steps": 20, "save_every": 8}
+    settings: dict[str, Any] = SETTINGS | {"batch_size": 1, "num_steps": 20, "save_every": 8}
     for root in roots:
         write_tiny_data(root)
     keys = keys_drawn(roots[0], settings, range(8, 12))

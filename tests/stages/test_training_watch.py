@@ -18,7 +18,7 @@ GRID = {"every": 2, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0}
 
 
 def _grid(on_copying: str) -> dict[str, object]:
-    return GRID | {"on_copying": on_copying}
+    return {**GRID, "on_copying": on_copying}
 
 
 def _entries(root: Path, kind: str) -> list[Entry]:

@@ -179,7 +179,8 @@ def test_a_spoilt_state_is_met_before_the_update(part: str, bad: float) -> None:
     weight = next(state.network.parameters())
     slots = state.optimizer.state[weight]
     average = state.ema.tensors["0.weight"]
-    target = dict(zip(STATE_PARTS, (weight, average, slots["exp_avg"], slots["exp_avg_sq"]), strict=True))[part]
+    parts: list[str] = [*STATE_PARTS]
+    target = (weight, average, slots["exp_avg"], slots["exp_avg_sq"])[parts.index(part)]
     with torch.no_grad():
         kept = target[1, 1].item()
         target[1, 1] = bad
