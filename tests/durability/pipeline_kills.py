@@ -95,7 +95,7 @@ def run_kill(kill: Kill, clean: Clean, warm: WarmDvc, root: Path, cold_s: float)
     for log in root.glob("*.log"):
         log.unlink()
     arguments = ("repro", "--single-item", kill.stage)
-    started = start_cold(root, *arguments, shell=kill.shell) if kill.is_cold else warm.start(root, *arguments)
+    started = start_cold(root, *arguments, shell_path=kill.shell) if kill.is_cold else warm.start(root, *arguments)
     if kill.after >= 0.0:
         wait_for_command(root, started)
         time.sleep(kill.after * (clean.stage_s[kill.stage] + (cold_s if kill.is_cold else 0.0)))

@@ -103,10 +103,10 @@ def warm_dvc() -> Iterator[WarmDvc]:
         process.stdin.close()
 
 
-def start_cold(root: Path, *arguments: str, shell: str = "/bin/sh", **environment: str) -> Started:
+def start_cold(root: Path, *arguments: str, shell_path: str = "/bin/sh", **environment: str) -> Started:
     """Starts `dvc` as a user does, in a session of its own."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    surroundings = os.environ | COLD | {"PATH": path, "SHELL": shell, "PYTHONPATH": str(CHECKOUT)} | environment
+    surroundings = os.environ | COLD | {"PATH": path, "SHELL": shell_path, "PYTHONPATH": str(CHECKOUT)} | environment
     with (root / "cold.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", *arguments],
