@@ -25,9 +25,6 @@ def test_lists_stand_on_one_line_and_new_keys_are_added() -> None:
         ("sampling", "base", "guidance_interval"): [0.25, 0.75],
         ("sampling", "base", "aug_level"): None,
     }
-        ("sampling", "base", "guidance_interval"): [0.25, 0.75],
-        ("sampling", "base", "aug_level"): None,
-    }
 
     changed = with_values(TEXT, paths)
 
