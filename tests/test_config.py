@@ -164,7 +164,7 @@ def test_every_problem_has_its_line(document: dict[str, object]) -> None:
     put(document, "curate.val_fraction", 1.5)
     put(document, "evaluate", {})
     found = problems(document)
-    assert len(found) == 2 + 7
+    assert len(found) == 2 + 9
     assert all(line.startswith("params.yaml: ") for line in found)
     assert "params.yaml: evaluate.seed: missing" in found
 

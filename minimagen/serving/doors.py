@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+MAX_HEAD_BYTES = 16 * 1024
+"""What comes at once; uvicorn, which has a limit for what comes in pieces, is given the same."""
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 _HEADERS = {
@@ -92,6 +94,8 @@ class Doors:
             raise
 
     def _problem(self, scope: Scope) -> JSONResponse | None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+            return refusal(400, f"headers have at most {MAX_HEAD_BYTES} bytes", {"connection": "close"})
         sent: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             sent.setdefault(name, []).append(value.decode("latin-1"))

@@ -16,13 +16,12 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from minimagen.errors import UserError
-from minimagen.serving.doors import HOST
+from minimagen.serving.doors import HOST, MAX_HEAD_BYTES
 from minimagen.serving.drawing_queue import DrawingQueue
 
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 512
-MAX_HEAD_BYTES = 16 * 1024
 HEAD_TIMEOUT_S = 10.0
 """How long a request may take until its headers are complete."""
 TAKE_TIMEOUT_S = 30.0

@@ -56,7 +56,7 @@ def test_correction_takes_the_bias_off(case: str):
     first, second = (spread_gaussian(8, **options) for options in CASES[case])
     truth, draws = true_frechet_distance(first, second), generator("fid", case)
 
-    found = [frechet_distance(first.draw(40, draws), second.draw(60, draws), draws) for _ in range(25)]
+    found = [frechet_distance(first.draw(40, draws), second.draw(60, draws), draws) for _ in range(80)]
 
     usual, corrected = (
         sum(values) / len(found) for values in ([one.usual for one in found], [one.corrected.value for one in found])
