@@ -113,7 +113,7 @@ def test_its_folder_holds_safetensors_and_texts_and_each_of_its_files_once(track
 
     allowed = {".safetensors", ".json", ".model", ".yaml", ".txt", ".py", ""}
     assert {path.suffix for path in files} <= allowed
-    assert [path.name for path in files if path.suffix == ""] == ["MLmodel"]
+    assert {path.name for path in files if path.suffix == ""} == {"MLmodel", "registered_model_meta"}
     assert sum(path.name == "model.safetensors" for path in files) == 3  # two networks and the encoder
     card = next(path for path in files if path.name == "MLmodel").read_text()
     assert str(CHECKOUT) not in card and "pickle" not in card
