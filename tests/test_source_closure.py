@@ -59,4 +59,4 @@ def test_closure_ends_where_imports_go_round(package: Path) -> None:
 
 
 def test_closure_of_a_module_that_nothing_is_imported_by_is_itself() -> None:
-    assert source_closure(PACKAGE_FOLDER / "files.py") == (Path("minimagen/files.py"),)
+    assert source_closure(PACKAGE_FOLDER / "errors.py") == (Path("minimagen/errors.py"),)

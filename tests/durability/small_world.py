@@ -101,7 +101,9 @@ def run_world_ingest(root: Path, number: int) -> None:
         run_ingest(params_of(day_of(number)), SOURCE, root)
 
 
-def _plan_source(number: int, params: Params, source: str, root: Path, *, num_processes: int) -> PlannedSource:
+def _plan_source(
+    number: int, params: Params, source: str, root: Path, *, num_processes: int, num_machines: int
+) -> PlannedSource:
     """Does what ``source_plans`` does with a source that lists."""
     folder, snapshot, config = root / RAW, params.ingest.snapshot, params.ingest.tmdb
     assert isinstance(config, RemoteSource)

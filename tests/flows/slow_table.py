@@ -34,9 +34,9 @@ class SlowTables:
             changes = {"manifest": {"shard_rows": SHARD_ROWS}}
             root = write_sources_project(self.root / str(self._num_projects), nowhere, services()[2], changes)
         rows = "".join(f"{self.url}/img/slow/0.05/{number}.png,a picture {number}\n" for number in range(NUM_ROWS))
-        (root / "table.csv").write_text("url,caption\n" + rows)
+        (root / "table/table.csv").write_text("url,caption\n" + rows)
         hosts = {"requests_per_s": 100_000, "per_host": IN_FLIGHT, "in_flight": IN_FLIGHT, "robots": False}
-        (root / "manifest.yaml").write_text(json.dumps({"table": "table.csv", "images": hosts}))
+        (root / "table/hosts.yaml").write_text(json.dumps({"images": hosts}))
         return root
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minimagen.config import ConfigError
+from minimagen.config import ConfigError, Params, validate_params
 from minimagen.journal import Entry, read_journal
 from minimagen.saved_model import read_model
 from minimagen.stages import training_watch
@@ -14,11 +14,15 @@ from minimagen.stages.training_watch import Look
 from minimagen.training.checkpoint import verify_state
 from tests.stages.tiny_project import outs_of, run_folder, tiny_params, write_tiny_data
 
-GRID = {"every": 2, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0}
+GRID = {"every": 2, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0, "on_copying": "warn"}
 
 
-def _grid(on_copying: str) -> dict[str, object]:
-    return {**GRID, "on_copying": on_copying}
+def _stopping() -> Params:
+    """Returns parameters under which the base stops before it copies; the other network is not asked."""
+    params = tiny_params(grid=GRID, snapshot_epochs=[])
+    document = params.model_dump(mode="json")
+    document["unets"]["base"]["training"]["grid"]["on_copying"] = "stop"
+    return validate_params(document, Path("params.yaml"))
 
 
 def _entries(root: Path, kind: str) -> list[Entry]:
@@ -75,7 +79,7 @@ def test_a_super_resolution_network_is_compared_with_enlarging(tmp_path: Path) -
 def test_a_training_stops_with_the_weights_from_before_it_copied(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
 
-    run_train(tiny_params(grid=_grid("stop"), snapshot_epochs=[]), "base", tmp_path)
+    run_train(_stopping(), "base", tmp_path)
 
     assert read_model(tmp_path / "data/models/base").record.num_steps == 4
     assert verify_state(tmp_path / "data/checkpoints/base/final").step == 6
@@ -84,7 +88,7 @@ def test_a_training_stops_with_the_weights_from_before_it_copied(tmp_path: Path)
 @pytest.mark.usefixtures("copying_at_third_grid")
 def test_a_stopped_training_run_again_trains_nothing_and_changes_no_byte(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
-    params = tiny_params(grid=_grid("stop"), snapshot_epochs=[])
+    params = _stopping()
     run_train(params, "base", tmp_path)
     before = outs_of(tmp_path)
 
@@ -98,7 +102,7 @@ def test_a_stopped_training_run_again_trains_nothing_and_changes_no_byte(tmp_pat
 def test_a_warning_is_given_once_and_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_tiny_data(tmp_path)
 
-    run_train(tiny_params(grid=_grid("warn"), snapshot_epochs=[]), "base", tmp_path)
+    run_train(tiny_params(grid=GRID, snapshot_epochs=[]), "base", tmp_path)
 
     assert read_model(tmp_path / "data/models/base").record.num_steps == 12
     assert sum("are copies of training pictures" in record.getMessage() for record in caplog.records) == 1

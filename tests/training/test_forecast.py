@@ -41,7 +41,7 @@ def test_time_grows_with_pictures_and_operations():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 seconds"), (119, "119 seconds"), (130, "2 minutes"), (7300, "2 hours"), (2e5, "2 days")],
+    [(0.4, "0 seconds"), (119.0, "119 seconds"), (130.0, "2 minutes"), (7300.0, "2 hours"), (2e5, "2 days")],
 )
 def test_clock_speaks_in_the_usual_units(seconds: float, text: str):
     assert clock(seconds) == text
