@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from minimagen.config import Params
-from minimagen.journal import Journal, Value
+from minimagen.journal import Journal, Value, read_journal
 from minimagen.tracking.flat import (
     StageName,
     cascade_hash,
@@ -95,9 +95,16 @@ class TrackedStage:
             shutil.copyfile(path, kept)
             relative = kept.relative_to(self.run_folder).as_posix()
             self.journal.append("artifact", step, {"path": relative, "folder": ""})
-        if metrics:
-            self.journal.append("metric", step, metrics)
+        told = self._told_at(step) if metrics else set[str]()
+        new = {name: value for name, value in (metrics or {}).items() if name not in told}
+        if new:
+            self.journal.append("metric", step, new)
         self._end("finish", {FINAL_PREFIX + name: value for name, value in (metrics or {}).items()})
+
+    def _told_at(self, step: int) -> set[str]:
+        """Returns the metrics that have a point at a step: of a process that was killed after it had told its last."""
+        entries = read_journal(self.journal.path)
+        return {name for entry in entries if (entry.kind, entry.step) == ("metric", step) for name in entry.values}
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from tests.torture import TORTURE, TellTable, num_times, whole_only
 
 NUM_KILLS, NUM_COLD = num_times(3, 20), num_times(0, 10)
 COLD_S = 6.0
-pytestmark = pytest.mark.timeout(600 + 40 * NUM_KILLS)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + 40 * NUM_KILLS)]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from tests.stages.tiny_project import CHECKOUT, outs_of, tiny_params, write_tiny
 from tests.torture import TORTURE, TellTable, num_times, whole_only
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(1800),
     whole_only,
 ]

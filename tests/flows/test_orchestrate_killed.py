@@ -21,7 +21,7 @@ from tests.flows.orchestra import FINAL, Orchestra
 from tests.stages.tiny_project import outs_of
 from tests.torture import num_times, whole_only
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 NUM_INSTANTS = num_times(1, 5)
 
 
