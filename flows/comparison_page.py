@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from flows.comparison import Row, best_of, csv_text, metric_names, page, title_of, value_text
 from flows.comparison_figure import figure, training_curves
@@ -30,10 +31,10 @@ def write_comparison(folder: Path, rows: Sequence[Row]) -> list[Path]:
     for name, drawn in ((FIGURE_FILE, figure(rows)), (CURVES_FILE, training_curves(rows))):
         if drawn is not None:
             contents[name] = drawn.encode()
-    columns = picture_columns(rows)
-    if columns:
+    sheet = _sheet(rows)
+    if sheet is not None:
         stream = io.BytesIO()
-        picture_table(_captions(rows), columns).save(stream, "PNG", optimize=True)
+        sheet.save(stream, "PNG", optimize=True)
         contents[PICTURES_FILE] = stream.getvalue()
     for name, content in contents.items():
         write_atomic(folder / name, content)
@@ -49,13 +50,13 @@ def html_page(rows: Sequence[Row]) -> str:
         + [_html_cell(row.metrics.get(name), best[name]) for name in names]
         for row in rows
     ]
-    sheet = png_uri(np.asarray(picture_table(_captions(rows), columns))) if columns else None
+    sheet = _sheet(rows)
     told = f"{', '.join(columns)}; captions: {'; '.join(_captions(rows))}" if columns else ""
     found = ComparisonPage(
         title=f"{len(rows)} experiments",
         columns=[*rows[0].values, *names],
         rows=cells,
-        sheet=sheet,
+        sheet=None if sheet is None else png_uri(np.asarray(sheet)),
         sheet_text=told,
         figure=figure(rows),
         curves=training_curves(rows),
@@ -74,6 +75,11 @@ def picture_columns(rows: Sequence[Row]) -> dict[str, PixelImages]:
     captions = _captions(rows)
     columns = {"real picture": _pick(found[0][1], REAL, captions)}
     return columns | {title_of(row): _pick(pairs, DRAWN, captions) for row, pairs in found}
+
+
+def _sheet(rows: Sequence[Row]) -> Image.Image | None:
+    columns = picture_columns(rows)
+    return picture_table(_captions(rows), columns) if columns else None
 
 
 def _captions(rows: Sequence[Row]) -> list[str]:

@@ -3,7 +3,6 @@
 Checked as a whole before anything starts. Runs nothing.
 """
 
-import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from minimagen.config import ConfigError, Params, validate_params
 from minimagen.errors import UserError
-from minimagen.params_text import flow_style
+from minimagen.params_text import flow_style, open_text, text_of
 
 PARTS = ("unet", "diffusion", "training")
 PER_LEVEL = ("num_resnet_blocks", "layer_attns", "layer_cross_attns")
@@ -79,16 +78,13 @@ def name_of(values: Mapping[str, JsonValue]) -> str:
 
 
 def _arm(text: str, path: Path, values: Mapping[str, JsonValue]) -> Arm:
-    editor = YAML(typ="rt", pure=True)
-    editor.preserve_quotes, editor.width = True, 120
-    document = editor.load(text)
+    document = open_text(text)
     for key, value in values.items():
         for section, field in _places(document, key, path):
             _set(section, field, value)
-    stream = io.StringIO()
-    editor.dump(document, stream)
-    params = validate_params(YAML(typ="safe", pure=True).load(stream.getvalue()), path)
-    return Arm(name_of(values), values, stream.getvalue(), params)
+    changed = text_of(document)
+    params = validate_params(YAML(typ="safe", pure=True).load(changed), path)
+    return Arm(name_of(values), values, changed, params)
 
 
 def _places(document: CommentedMap, key: str, path: Path) -> list[tuple[CommentedMap, str]]:

@@ -4,7 +4,6 @@ A worktree stays, so that the next run of the same choice goes on with its data;
 checkout's. Knows no stage and no Prefect.
 """
 
-import io
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from minimagen.config import Params, validate_params
 from minimagen.errors import UserError
 from minimagen.experiments import PARAMS_FILE, load_experiment
 from minimagen.files import canonical_json, sha256_bytes, write_atomic
+from minimagen.params_text import open_text, text_of
 
 PLACE = Path(".dvc/tmp/experiments")
 """Below the project: on the disk of DVC's cache, and ignored by Git and DVC alike."""
@@ -77,10 +77,7 @@ def chosen_params(checkout: Path, choice: Choice) -> tuple[str, Params]:
 
 
 def _changed(text: str, choice: Choice) -> str:
-    editor = YAML(typ="rt", pure=True)
-    editor.preserve_quotes = True
-    editor.width = 10_000  # lines stay as they are
-    document = editor.load(text)
+    document = open_text(text)
     known = list(document["sources"])
     for name in choice.sources:
         if name not in known:
@@ -90,9 +87,7 @@ def _changed(text: str, choice: Choice) -> str:
             del document["sources"][name], document["ingest"][name]
     if choice.snapshot is not None:
         document["ingest"]["snapshot"] = choice.snapshot
-    stream = io.StringIO()
-    editor.dump(document, stream)
-    return stream.getvalue()
+    return text_of(document)
 
 
 def _name(choice: Choice, params: Params) -> str:

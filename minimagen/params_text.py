@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-WIDTH = 120
+WIDTH = 10_000
+"""So that lines stay as they are."""
 
 
 class _Representer(RoundTripRepresenter):
@@ -31,18 +32,32 @@ def with_values(text: str, values: Mapping[Sequence[str], JsonValue]) -> str:
     Raises:
         KeyError: a path leads to no mapping; its last key may be new.
     """
-    editor = YAML(typ="rt", pure=True)
-    editor.preserve_quotes, editor.width = True, WIDTH
-    editor.Representer = _Representer
-    document = editor.load(text)
+    document = open_text(text)
     for (*path, last), value in values.items():
         section = document
         for key in path:
             section = section[key]
         section[last] = flow_style(value)
+    return text_of(document)
+
+
+def open_text(text: str) -> CommentedMap:
+    """Returns the document of a text, with its comments, to be changed in place and written by ``text_of``."""
+    return _editor().load(text)
+
+
+def text_of(document: CommentedMap) -> str:
+    """Returns the text of a changed document."""
     stream = io.StringIO()
-    editor.dump(document, stream)
+    _editor().dump(document, stream)
     return stream.getvalue()
+
+
+def _editor() -> YAML:
+    editor = YAML(typ="rt", pure=True)
+    editor.preserve_quotes, editor.width = True, WIDTH
+    editor.Representer = _Representer
+    return editor
 
 
 def flow_style(value: JsonValue) -> JsonValue:
