@@ -10,12 +10,16 @@ Differences are to the reference with the same seed: same first weights, same or
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -76,6 +80,13 @@ class Bench:
         num_scenes: int | None = None,
         params: Params | None = None,
     ) -> None:
+        self.origin = {
+            "folder": folder,
+            "num_steps": num_steps,
+            "num_captions": num_captions,
+            "num_scenes": num_scenes,
+            "params": params,
+        }
         self.params = params or demo_params()
         self.folder = folder
         self.num_steps, self.num_captions, self._num_scenes = num_steps, num_captions, num_scenes
@@ -93,10 +104,15 @@ class Bench:
     def trained(self, arm: Arm, seed: int) -> Trained:
         """Returns an arm's weights."""
         section = arm.section(self.params, seed)
-        identity = canonical_json([section.model_dump(mode="json"), self.num_steps, self._num_scenes])
-        folder = self.folder / "models" / f"{arm.unet}-{sha256_bytes(identity.encode())[:16]}"
+        folder = self.model_folder(arm, seed)
         splits = self.base_splits if arm.unet == BASE else self.super_splits
         return train_or_read(folder, section, splits.training, name=arm.unet, num_steps=self.num_steps)
+
+    def model_folder(self, arm: Arm, seed: int) -> Path:
+        """Returns where an arm's weights lie; arms that train alike share them."""
+        section = arm.section(self.params, seed)
+        identity = canonical_json([section.model_dump(mode="json"), self.num_steps, self._num_scenes])
+        return self.folder / "models" / f"{arm.unet}-{sha256_bytes(identity.encode())[:16]}"
 
     def run(self, arm: Arm, seed: int) -> Result:
         """Trains, draws and scores one arm."""
@@ -142,15 +158,50 @@ def read_results(path: Path) -> dict[tuple[str, str, int], Result]:
 
 def run_missing(bench: Bench, arms: Sequence[Arm], seeds: Sequence[int], path: Path) -> Iterator[Result]:
     """Runs what has no result yet, seed by seed, and appends each result to the file as it comes."""
+    for arm, seed in _missing(arms, seeds, path):
+        yield _kept(bench.run(arm, seed), path)
+
+
+def run_missing_together(
+    bench: Bench, arms: Sequence[Arm], seeds: Sequence[int], path: Path, *, num_jobs: int
+) -> Iterator[Result]:
+    """As ``run_missing``, in several processes: first every network that is trained, then every result."""
+    missing = _missing(arms, seeds, path)
+    needed = [*missing, *((reference_of(BASE), seed) for _, seed in missing)]
+    trainings = {bench.model_folder(arm, seed): (arm, seed) for arm, seed in needed}
+    with ProcessPoolExecutor(num_jobs, multiprocessing.get_context("spawn"), _open_here, (bench.origin,)) as pool:
+        deque(pool.map(_train_here, trainings.values()), maxlen=0)
+        for found in as_completed([pool.submit(_run_here, arm, seed) for arm, seed in missing]):
+            yield _kept(found.result(), path)
+
+
+def _missing(arms: Sequence[Arm], seeds: Sequence[int], path: Path) -> list[tuple[Arm, int]]:
     done = read_results(path)
+    return [(arm, seed) for seed in seeds for arm in arms if (arm.unet, arm.label, seed) not in done]
+
+
+def _kept(result: Result, path: Path) -> Result:
     path.parent.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        for arm in arms:
-            if (arm.unet, arm.label, seed) not in done:
-                result = bench.run(arm, seed)
-                with path.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(asdict(result)) + "\n")
-                yield result
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(result)) + "\n")
+    return result
+
+
+_benches: list[Bench] = []
+"""Of this process: its data are made once."""
+
+
+def _open_here(origin: Mapping[str, Any]) -> None:
+    torch.set_num_threads(1)
+    _benches.append(Bench(**origin))
+
+
+def _train_here(task: tuple[Arm, int]) -> None:
+    _benches[0].trained(*task)
+
+
+def _run_here(arm: Arm, seed: int) -> Result:
+    return _benches[0].run(arm, seed)
 
 
 def table_rows(
@@ -190,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of every arm")
     parser.add_argument("--captions", type=int, default=144, help="held-out captions that are drawn")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each where there are several")
     parser.add_argument("--folder", type=Path, default=WORK / "ablations", help="results and weights")
     parser.add_argument("--table", action="store_true", help="run nothing, show what there is")
     parser.add_argument("--json", type=Path, help="write the table there as well")
@@ -199,7 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bench = Bench(options.folder, num_steps=options.steps, num_captions=options.captions)
     path = options.folder / f"results-{options.steps}-{options.captions}.jsonl"
     if not options.table:
-        for result in run_missing(bench, arms, options.seeds, path):
+        run = run_missing if options.jobs == 1 else partial(run_missing_together, num_jobs=options.jobs)
+        for result in run(bench, arms, options.seeds, path):
             told = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
             print(f"{result.unet}, seed {result.seed}, {result.arm}: {told}", file=sys.stderr, flush=True)
     title = f"Ablations: {options.steps} steps, {options.captions} held-out captions"

@@ -23,8 +23,8 @@ from minimagen.pipeline import Cascade
 from minimagen.saved_model import SavedModel, read_model, write_model
 from minimagen.shapes import PixelImages
 from minimagen.sources.scene_grammar import Scene
+from minimagen.stages.device import device_from_environment
 
-CPU = torch.device("cpu")
 BATCH_SIZE = 48
 SCORE_SEED = 0
 Scores = dict[str, float]
@@ -45,7 +45,7 @@ def train_or_read(
     """Returns the trained U-Net of a folder, trained first unless it is there."""
     if folder.exists():
         return Trained(read_model(folder), 0.0)
-    course = open_course(section, training, name=name, num_steps=num_steps, device=CPU)
+    course = open_course(section, training, name=name, num_steps=num_steps, device=device_here())
     started_s = time.process_time()
     for _ in course.steps():
         pass
@@ -62,7 +62,7 @@ def held_out_positions(splits: SceneSplits, num_captions: int) -> list[int]:
 
 def open_cascade(models: Mapping[str, SavedModel], sampling: Mapping[str, SamplingConfig]) -> Cascade:
     """Builds a cascade of trained U-Nets, the base first."""
-    return Cascade(models, {name: sampling[name] for name in models}, device=CPU)
+    return Cascade(models, {name: sampling[name] for name in models}, device=device_here())
 
 
 def draw(cascade: Cascade, data: CaptionedImages, positions: Sequence[int]) -> PixelImages:
@@ -82,17 +82,25 @@ def gain_over_bicubic(cascade: Cascade, data: CaptionedImages, positions: Sequen
     gains = []
     for chunk in _chunks(positions):
         batch = data.batch(chunk, seed=SCORE_SEED)
+        images, text_embeds, text_mask = (
+            tensor.to(cascade.device) for tensor in (batch.images, batch.text_embeds, batch.text_mask)
+        )
         found = enlarge(
             stage,
-            batch.images,
+            images,
             base.image_size,
-            batch.text_embeds,
-            batch.text_mask,
+            text_embeds,
+            text_mask,
             seed=SCORE_SEED,
             sample_ids=list(batch.keys),
         )
-        gains.append(psnr(found.pictures, batch.images) - psnr(found.bicubic, batch.images))
+        gains.append(psnr(found.pictures, images) - psnr(found.bicubic, images))
     return float(torch.cat(gains).mean())
+
+
+def device_here() -> torch.device:
+    """Returns what everything is computed on."""
+    return torch.device(device_from_environment())
 
 
 def alignment(pixels: PixelImages, scenes: Sequence[Scene], drawn: DrawnScenes) -> Scores:

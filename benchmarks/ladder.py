@@ -21,7 +21,7 @@ from benchmarks.encode_ours import EncodeSetting
 from benchmarks.load_ours import LoadSetting
 from benchmarks.peer_side.case import Case
 from benchmarks.peer_side.matrix_rate import matrix_rate
-from benchmarks.peers import THE_CASE
+from benchmarks.peers import CASES, THE_CASE
 from benchmarks.rounds import Timing, Worker, in_turn, speed_of
 from benchmarks.sample_ours import SampleSetting
 from benchmarks.tables import Cell, Report, describe_machine, show
@@ -72,6 +72,7 @@ class Ladder:
 def ladders(num_threads: int, case: Case = THE_CASE) -> dict[str, Ladder]:
     """Returns every figure's ladder; a further switch is a further line here."""
     first = replace(case, num_threads=1, num_null_tokens=256)
+    slowest = replace(first, fused_attention=False)
 
     def on_case(**changes: Any) -> Callable[[SampleSetting], SampleSetting]:
         return lambda setting: replace(setting, case=replace(setting.case, **changes))
@@ -82,8 +83,9 @@ def ladders(num_threads: int, case: Case = THE_CASE) -> dict[str, Ladder]:
     threads = f"{num_threads} threads"
     return {
         "train": Ladder(
-            "images", "benchmarks.train_ours", first,
+            "images", "benchmarks.train_ours", slowest,
             (
+                Switch("fused attention", on(fused_attention=True)),
                 Switch("one null token, not 256", on(num_null_tokens=1)),
                 Switch(threads, on(num_threads=num_threads)),
                 Switch("channels last", on(channels_last=True)),
@@ -133,17 +135,23 @@ def ladders(num_threads: int, case: Case = THE_CASE) -> dict[str, Ladder]:
 def measure(ladder: Ladder, only: Sequence[str], *, num_rounds: int, num_steps: int) -> list[dict[str, Cell]]:
     """Measures every rung in turn and returns a row for each."""
     rungs = ladder.rungs(only)
-    with ExitStack() as held:
-        errors = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        workers: dict[str, Worker] = {}
-        for number, (name, setting) in enumerate(rungs.items()):
-            print(f"{name} warms up", file=sys.stderr, flush=True)
-            command = [sys.executable, "-m", ladder.worker, setting.text()]
-            workers[name] = held.enter_context(
-                Worker(command, num_threads=setting.num_threads, errors=errors / f"{number}.txt")
-            )
-        timings = in_turn(workers, num_rounds=num_rounds, num_steps=num_steps)
-        facts = {name: worker.facts for name, worker in workers.items()}
+    # A GPU holds one large network at a time, and hardly drifts.
+    is_alone = device_from_environment() == "cuda"
+    groups = [[name] for name in rungs] if is_alone else [list(rungs)]
+    timings: dict[str, list[Timing]] = {}
+    facts: dict[str, Mapping[str, Any]] = {}
+    for group in groups:
+        with ExitStack() as held:
+            errors = Path(held.enter_context(tempfile.TemporaryDirectory()))
+            workers: dict[str, Worker] = {}
+            for number, name in enumerate(group):
+                print(f"{name} warms up", file=sys.stderr, flush=True)
+                setting = rungs[name]
+                command = [sys.executable, "-m", ladder.worker, setting.text()]
+                worker = Worker(command, num_threads=setting.num_threads, errors=errors / f"{number}.txt")
+                workers[name] = held.enter_context(worker)
+            timings |= in_turn(workers, num_rounds=num_rounds, num_steps=num_steps)
+            facts |= {name: worker.facts for name, worker in workers.items()}
     kinds = dict.fromkeys((setting.precision, setting.num_threads) for setting in rungs.values())
     rates = {kind: _rate(*kind) for kind in kinds}
     rows: list[dict[str, Cell]] = []
@@ -192,13 +200,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures the ladder that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figure", choices=tuple(ladders(1)))
+    parser.add_argument("--case", choices=tuple(CASES), default="small", help="the networks of train and sample")
+    parser.add_argument("--batch-size", type=int, help="default: the case's")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", nargs="+", default=(), help="switches whose name holds one of these words")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="steps of a round")
     parser.add_argument("--json", type=Path, help="write the table there as well")
     options = parser.parse_args(arguments)
-    ladder, machine = ladders(options.threads)[options.figure], describe_machine()
+    case = CASES[options.case]
+    case = replace(case, batch_size=options.batch_size or case.batch_size)
+    ladder, machine = ladders(options.threads, case)[options.figure], describe_machine()
     rows = measure(ladder, options.only, num_rounds=options.rounds, num_steps=options.steps or ladder.num_steps)
     show(Report(f"{options.figure}, up to {options.threads} threads", rows, (), machine), options.json)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.course import changed, demo_params, open_course
-from benchmarks.laboratory import CPU, held_out_positions
+from benchmarks.laboratory import device_here, held_out_positions
 from benchmarks.scenes_data import SceneSplits, open_scenes
 from benchmarks.tables import Cell, Report, describe_machine, show
 from minimagen.datasets.captioned import Batch, CaptionedImages, Captions
@@ -53,7 +53,7 @@ def watch_training(
 ) -> Iterator[tuple[int, Mapping[str, float], str, bool]]:
     """Trains the demo's base and yields at each check: step, numbers, verdict, and whether it counts as copying."""
     section = changed(demo_params().unets[BASE], training__seed=seed)
-    course = open_course(section, training, name=BASE, num_steps=num_steps, device=CPU)
+    course = open_course(section, training, name=BASE, num_steps=num_steps, device=device_here())
     watch = Watch(course, splits.held_out)
     positions = held_out_positions(splits, section.training.grid.num_captions)
     for report in course.steps():

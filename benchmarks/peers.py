@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers                the U-Nets of 32 and 64 px, images a second
     python -m benchmarks.peers --own-loop     both U-Nets on every batch, beside MinImagen's own loop with T5-base
+    python -m benchmarks.peers --own-loop --case paper-256    the same with the paper's networks: for a GPU
 
 Every contestant trains a network of the same structure on batches of the same size with the same number of threads, in
 fp32, each in a process of its own that waits while another works. The peers' steps are bare: forward, backward, clip,
@@ -26,6 +27,7 @@ from benchmarks.rounds import Timing, Worker, in_turn, ratio_of, speed_of
 from benchmarks.scenes_data import build_tokenizer, draw_scenes
 from benchmarks.setup_peers import peer_python
 from benchmarks.tables import Cell, Report, describe_machine, show
+from minimagen.stages.device import device_from_environment
 
 PEER_SIDE = Path(__file__).parent / "peer_side"
 OURS = "this project"
@@ -33,7 +35,7 @@ THE_CASE = Case(
     stage="base",
     dim=32,
     dim_mults=(1, 2, 4),
-    num_resnet_blocks=2,
+    num_resnet_blocks=(2, 2, 2),
     layer_attns=(False, True, True),
     base_px=32,
     super_px=64,
@@ -42,6 +44,25 @@ THE_CASE = Case(
     text_dim=768,
     num_threads=2,
 )
+PAPER_256 = Case(
+    stage="base",
+    dim=256,
+    dim_mults=(1, 2, 4),
+    num_resnet_blocks=(2, 2, 2),
+    layer_attns=(False, True, True),
+    base_px=64,
+    super_px=128,
+    batch_size=2,
+    num_tokens=64,
+    text_dim=768,
+    num_threads=2,
+    super_dim=128,
+    super_num_resnet_blocks=(2, 4, 8),
+    super_layer_attns=(False, False, True),
+    num_null_tokens=256,
+)
+"""The paper's main cascade, 396,565,638 parameters."""
+CASES = {"small": THE_CASE, "paper-256": PAPER_256}
 NUM_LOOP_PICTURES = 64
 NOTES = (
     "images/s, median and range over the rounds; /cpu-s counts processor seconds, which other processes disturb less",
@@ -102,7 +123,7 @@ def compare(entrants: Sequence[Entrant], *, num_rounds: int, num_steps: int) -> 
             workers[entrant.name] = held.enter_context(worker)
         timings = in_turn(workers, num_rounds=num_rounds, num_steps=num_steps)
         facts = {name: worker.facts for name, worker in workers.items()}
-    rate = matrix_rate("fp32", torch.device("cpu"))
+    rate = matrix_rate("fp32", torch.device(device_from_environment()))
     return [_row(entrant, facts[entrant.name], timings, num_steps, rate) for entrant in entrants]
 
 
@@ -136,18 +157,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--own-loop", action="store_true", help="both U-Nets on every batch, beside MinImagen's loop")
     parser.add_argument("--stages", nargs="+", choices=("base", "super"), default=("base", "super"))
     parser.add_argument("--only", nargs="+", default=(), help="contestants whose name holds one of these words")
+    parser.add_argument("--case", choices=tuple(CASES), default="small", help="the networks")
     parser.add_argument("--threads", type=int, default=THE_CASE.num_threads)
-    parser.add_argument("--batch-size", type=int, default=THE_CASE.batch_size)
+    parser.add_argument("--batch-size", type=int, help="default: the case's")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="of this project beside the own loop"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="training steps of a round")
     parser.add_argument("--json", type=Path, help="write the table there as well")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    case = replace(THE_CASE, num_threads=options.threads, batch_size=options.batch_size)
+    case = CASES[options.case]
+    case = replace(case, num_threads=options.threads, batch_size=options.batch_size or case.batch_size)
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         if options.own_loop:
-            groups = [loop_entrants(case, Path(folder))]
+            groups = [loop_entrants(replace(case, precision=options.precision), Path(folder))]
         else:
             groups = [entrants_of(replace(case, stage=stage)) for stage in options.stages]
         rows = [
@@ -155,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for group in groups
             for row in compare(_chosen(group, options.only), num_rounds=options.rounds, num_steps=options.steps)
         ]
-    threads = f"batch {case.batch_size}, {case.num_threads} threads, fp32"
+    threads = f"batch {case.batch_size}, {case.num_threads} threads, {options.precision}"
     show(Report(f"Training, {threads}", rows, NOTES, machine), options.json)
 
 

@@ -7,9 +7,11 @@ Speaks as the peers' workers do, from this project's environment.
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.course import Captioned, changed, demo_params, open_course
 from benchmarks.peer_side.case import Case, claim_output, read_case, serve
@@ -50,8 +52,9 @@ def training_step(case: Case, device: torch.device) -> tuple[Callable[[], None],
         num_parameters += sum(parameter.numel() for parameter in course.state.network.parameters())
 
     def step() -> None:
-        for each in steps:
-            next(each)
+        with nullcontext() if case.fused_attention else sdpa_kernel(SDPBackend.MATH):
+            for each in steps:
+                next(each)
         synchronize(device)
 
     return step, num_parameters
@@ -63,11 +66,7 @@ def section_of(case: Case, stage: str) -> UNetSection:
     changes = {
         "image_size": case.base_px if is_base else case.super_px,
         "low_res_size": None if is_base else case.base_px,
-        "unet__dim": case.dim,
-        "unet__dim_mults": case.dim_mults,
-        "unet__num_resnet_blocks": (case.num_resnet_blocks,) * len(case.dim_mults),
-        "unet__layer_attns": case.layer_attns,
-        "unet__layer_cross_attns": case.layer_attns,
+        **{f"unet__{key}": value for key, value in case.structure(stage).items()},
         "unet__memory_efficient": not is_base,
         "unet__attn_heads": 8,
         "unet__attn_head_dim": 64,
@@ -84,12 +83,12 @@ def section_of(case: Case, stage: str) -> UNetSection:
     return changed(demo_params().unets["base" if is_base else "super"], **changes)
 
 
-def random_pictures(case: Case, size_px: int) -> CaptionedImages:
+def random_pictures(case: Case, size_px: int, *, num_pictures: int = NUM_PICTURES) -> CaptionedImages:
     """Draws pictures and captions that hold nothing to learn."""
     source = np.random.default_rng(0)
-    pixels = source.integers(0, 256, (NUM_PICTURES, size_px, size_px, 3), dtype=np.uint8)
-    tokens = source.standard_normal((NUM_PICTURES, case.num_tokens, case.text_dim), dtype=np.float32)
-    return Captioned([f"caption {number}" for number in range(NUM_PICTURES)], list(pixels), list(tokens)).dataset()
+    pixels = source.integers(0, 256, (num_pictures, size_px, size_px, 3), dtype=np.uint8)
+    tokens = source.standard_normal((num_pictures, case.num_tokens, case.text_dim), dtype=np.float32)
+    return Captioned([f"caption {number}" for number in range(num_pictures)], list(pixels), list(tokens)).dataset()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Case:
     """"base", "super", or "cascade" for both on each batch."""
     dim: int
     dim_mults: tuple[int, ...]
-    num_resnet_blocks: int
+    num_resnet_blocks: tuple[int, ...]
     layer_attns: tuple[bool, ...]
     """Levels with self-attention, and with attention to the caption."""
     base_px: int
@@ -33,10 +33,15 @@ class Case:
     """Tokens of every caption."""
     text_dim: int
     num_threads: int
+    super_dim: int = 0
+    """Of the super-resolution U-Net, as are the next two; nothing where it is built as the base is."""
+    super_num_resnet_blocks: tuple[int, ...] = ()
+    super_layer_attns: tuple[bool, ...] = ()
     num_null_tokens: int = 1
     """Of this project's network; the peers have 256."""
+    fused_attention: bool = True
+    """Of this project's network, as are the next four; else attention is computed as matrix products."""
     channels_last: bool = False
-    """Of this project's network, as are the next three."""
     precision: str = "fp32"
     compile: bool = False
     recompute: bool = False
@@ -47,6 +52,18 @@ class Case:
     def stages(self) -> tuple[str, ...]:
         """The U-Nets that are trained."""
         return ("base", "super") if self.stage == "cascade" else (self.stage,)
+
+    def structure(self, stage: str) -> dict[str, object]:
+        """Returns what a U-Net of the original is built with; imagen-pytorch has the same words."""
+        is_super = stage == "super"
+        layer_attns = (is_super and self.super_layer_attns) or self.layer_attns
+        return {
+            "dim": (is_super and self.super_dim) or self.dim,
+            "dim_mults": self.dim_mults,
+            "num_resnet_blocks": (is_super and self.super_num_resnet_blocks) or self.num_resnet_blocks,
+            "layer_attns": layer_attns,
+            "layer_cross_attns": layer_attns,
+        }
 
     def text(self) -> str:
         """Returns the case as a worker's argument."""

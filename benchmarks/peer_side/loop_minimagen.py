@@ -48,17 +48,12 @@ def _train(output, case: Case, training_folder: Path) -> None:
 
     from minimagen.training import MinimagenTrain, create_directory, get_minimagen_dl_opts
 
-    common = {
-        "dim": case.dim,
-        "dim_mults": case.dim_mults,
-        "num_resnet_blocks": case.num_resnet_blocks,
-        "layer_attns": case.layer_attns,
-        "layer_cross_attns": case.layer_attns,
-    }
-    unets = [Unet(**common), Unet(**common, memory_efficient=True)]
+    unets = [Unet(**case.structure("base")), Unet(**case.structure("super"), memory_efficient=True)]
     imagen = Imagen(unets, image_sizes=(case.base_px, case.super_px), text_encoder_name=T5_NAME, cond_drop_prob=0.15)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    imagen = imagen.to(device)
     facts = {"num_parameters": count_parameters(imagen), "flops": None, "torch": torch.__version__}
-    options = {**get_minimagen_dl_opts("cpu"), "batch_size": case.batch_size}
+    options = {**get_minimagen_dl_opts(device), "batch_size": case.batch_size}
     loader = torch.utils.data.DataLoader(_pictures(case), **options)
     batches = chain.from_iterable(repeat(loader))
     MinimagenTrain(

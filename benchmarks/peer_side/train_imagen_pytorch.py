@@ -26,16 +26,9 @@ def serve_case(output, case: Case) -> None:
     """Builds the cascade as its README does and trains the case's U-Net."""
     from imagen_pytorch import Imagen, Unet
 
-    common = {
-        "dim": case.dim,
-        "dim_mults": case.dim_mults,
-        "num_resnet_blocks": case.num_resnet_blocks,
-        "layer_attns": case.layer_attns,
-        "layer_cross_attns": case.layer_attns,
-        "attend_at_middle": False,
-    }
+    base, enlarging = (case.structure(stage) | {"attend_at_middle": False} for stage in ("base", "super"))
     imagen = Imagen(
-        [Unet(**common), Unet(**common, memory_efficient=True)],
+        [Unet(**base), Unet(**enlarging, memory_efficient=True)],
         image_sizes=(case.base_px, case.super_px),
         text_embed_dim=case.text_dim,
         cond_drop_prob=0.1,

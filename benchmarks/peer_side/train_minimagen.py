@@ -22,15 +22,8 @@ def serve_case(output, case: Case) -> None:
     from minimagen.Imagen import Imagen
     from minimagen.Unet import Unet
 
-    common = {
-        "dim": case.dim,
-        "dim_mults": case.dim_mults,
-        "num_resnet_blocks": case.num_resnet_blocks,
-        "layer_attns": case.layer_attns,
-        "layer_cross_attns": case.layer_attns,
-    }
     imagen = Imagen(
-        [Unet(**common), Unet(**common, memory_efficient=True)],
+        [Unet(**case.structure("base")), Unet(**case.structure("super"), memory_efficient=True)],
         image_sizes=(case.base_px, case.super_px),
         text_encoder_name="t5_base",
         text_embed_dim=case.text_dim,

@@ -1,9 +1,10 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.ablations import Bench, Result, read_results, run_missing, table_rows
+from benchmarks.ablations import Bench, Result, read_results, run_missing, run_missing_together, table_rows
 from benchmarks.arms import ARMS, BASE, SUPER, Arm, reference_of
 from benchmarks.course import demo_params
 
@@ -51,6 +52,16 @@ def test_stopped_ablations_go_on_and_share_weights(bench: Bench, tmp_path: Path)
     assert first.train_cpu_s > 0
     assert rest[0].train_cpu_s == 0
     assert len(list((tmp_path / "models").iterdir())) == 1
+
+
+def test_several_processes_find_what_one_finds(bench: Bench, tmp_path: Path) -> None:
+    alone = list(run_missing(bench, [FIRST, LAST], [0], tmp_path / "alone.jsonl"))
+    shutil.rmtree(tmp_path / "models")
+
+    together = list(run_missing_together(bench, [FIRST, LAST], [0], tmp_path / "together.jsonl", num_jobs=2))
+
+    assert {one.key: one.scores for one in together} == {one.key: one.scores for one in alone}
+    assert read_results(tmp_path / "together.jsonl").keys() == {one.key for one in alone}
 
 
 def test_super_resolution_is_scored_by_alignment_and_by_its_gain(bench: Bench) -> None:

@@ -20,7 +20,8 @@ def test_each_rung_keeps_the_switches_below_it() -> None:
     rungs = ladders(2, SMALL)["train"].rungs(())
 
     last = list(rungs.values())[-1]
-    assert rungs["start"] == replace(SMALL, num_null_tokens=256)
+    assert rungs["start"] == replace(SMALL, num_null_tokens=256, fused_attention=False)
+    assert '"fused_attention": true' in last.text()
     assert (last.num_threads, last.precision) == (2, "bf16")
     assert list(ladders(2)["train"].rungs(["bf16", "compile"])) == ["start", "+ bf16", "+ compile"]
 
