@@ -22,6 +22,11 @@ SHIPPER_LOG = "shipper.log"
 DATA_HASH = "data_sha256"
 """The parameter that names the data a stage read; it is also shown on the cascade and on the experiment."""
 
+COMPARED = ("dim", "dim_mults", "num_steps", "num_epochs", DATA_HASH)
+"""Parameters by which trainings are compared: they are tags as well, for MLflow's filters."""
+
+_PARAM_COLUMN = "params."
+
 FINAL_PREFIX = "final."
 """Leads the names of final numbers in the event that ends a run; the cascade shows them too."""
 
@@ -59,6 +64,12 @@ class CascadeRecord:
     params: dict[str, str]
     columns: list[str]
     """What a table that compares it with others shows."""
+
+    @property
+    def headline(self) -> dict[str, str]:
+        """The parameters among the columns, as far as they are known before any data: widths, depths and lengths."""
+        names = [column.removeprefix(_PARAM_COLUMN) for column in self.columns if column.startswith(_PARAM_COLUMN)]
+        return {name: self.params[name] for name in names if name in self.params}
 
 
 def write_stage(folder: Path, record: StageRecord) -> None:

@@ -75,13 +75,16 @@ class Tracker:
         return RunIds(run_id, parent)
 
     def cascade_run(self, record: StageRecord) -> str:
-        """Returns the id of a cascade's run, creating it with all parameters of the cascade where missing."""
+        """Returns the id of a cascade's run, creating it with all parameters of the cascade where missing; those that a
+        table compares are tags too, for MLflow's filters."""
         folder = cascade_folder(self.root, record.cascade)
         cascade = read_cascade(folder)
         tags = {CASCADE_TAG: record.cascade}
         with exclusive(folder / "mlflow.lock", _LOCK_WAIT_S):
             run_id = self._find_or_create(folder, record.experiment, CASCADE_TAG, cascade.title, cascade.opened_s, tags)
-            RunWriter(self.client, run_id).params(cascade.params)
+            writer = RunWriter(self.client, run_id)
+            writer.params(cascade.params)
+            writer.tags(cascade.headline)
             self.tag_experiment(record.experiment, view_tags(cascade.columns))
         return run_id
 

@@ -12,7 +12,7 @@ from minimagen.files import write_json
 from minimagen.journal import Entry
 from minimagen.tracking.location import place_name
 from minimagen.tracking.lock import is_locked
-from minimagen.tracking.record import DATA_HASH, FINAL_PREFIX, SHIP_FILE, STAGE_LOCK, StageRecord
+from minimagen.tracking.record import COMPARED, DATA_HASH, FINAL_PREFIX, SHIP_FILE, STAGE_LOCK, StageRecord
 from minimagen.tracking.runs import RunIds, Tracker
 from minimagen.tracking.writer import RunWriter
 
@@ -97,9 +97,11 @@ class Shipment:
 
     def _add_params(self, entry: Entry) -> None:
         self._stage.params(entry.values)
+        self._stage.tags({name: entry.values[name] for name in COMPARED if name in entry.values})
         if DATA_HASH in entry.values:
             data_hash = {DATA_HASH: entry.values[DATA_HASH]}
             self._cascade.params(data_hash)
+            self._cascade.tags(data_hash)
             self._tracker.tag_experiment(self._record.experiment, data_hash)
 
     def _add_event(self, entry: Entry) -> None:

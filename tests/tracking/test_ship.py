@@ -53,6 +53,8 @@ def test_a_run_finished_long_ago_is_shipped_whole(tracked_project: Path, stages:
     assert run.info.status == "FINISHED"
     assert run.data.params["data_sha256"] == "ab12"
     assert run.data.tags["fingerprint"] == "0123"
+    assert run.data.tags["data_sha256"] == "ab12"
+    assert run.data.tags["dim"] == run.data.params["dim"]
     assert curve(client, run, "loss") == [(step, 1.0 / step) for step in STEPS]
     assert len(client.list_artifacts(run.info.run_id, "images")) == 2
 
@@ -68,7 +70,9 @@ def test_final_numbers_and_the_data_stand_on_the_cascade(tracked_project: Path, 
     client = Tracker(tracked_project).client
     parent = run_of(client, "base")
     assert parent.data.metrics == {"base.val.loss": 0.25, "super.val.loss": 0.25, "alignment.joint": 0.5}
-    assert parent.data.params["data_sha256"] == "ab12"
+    assert parent.data.params["data_sha256"] == parent.data.tags["data_sha256"] == "ab12"
+    compared = ("base.dim", "base.dim_mults", "super.dim", "super.dim_mults", "base.num_steps")
+    assert {name: parent.data.tags[name] for name in compared} == {name: parent.data.params[name] for name in compared}
     assert client.get_experiment(parent.info.experiment_id).tags["data_sha256"] == "ab12"
     assert parent.info.status == "FINISHED"
 
