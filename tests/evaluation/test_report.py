@@ -11,35 +11,14 @@ from PIL import Image
 
 from minimagen.evaluation.data_account import DataAccount
 from minimagen.evaluation.metrics import PairedInterval
-from minimagen.evaluation.report import CaptionGallery, Chart, Column, Report, SuperGallery, percent, png_uri, verdict
+from minimagen.evaluation.report import percent, png_uri, verdict
 from minimagen.evaluation.report import render_report as render
-from minimagen.rows import Failure
+from tests.evaluation.made_up_report import FAILURES, made_up_report
 from tests.evaluation.made_up_results import made_up_results
-
-FAILURES = [Failure(f"photos:{i}.jpg", f"https://host/{i}.jpg", "too_small", f"short side {i} px") for i in range(60)]
-
-
-def _report() -> Report:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-    columns = [Column("real picture", pixels), Column("cascade", pixels[::-1])]
-    captions = ["a <script>alert(1)</script> & 'frog'", ""]
-    return Report(
-        results=made_up_results(),
-        held_out=CaptionGallery(captions, columns, "cascade", [{"size": True}, {"size": False}]),
-        training=CaptionGallery(captions, columns, "cascade", [{"reproduced": True}, {}]),
-        epochs=CaptionGallery(captions, columns, "cascade", [{}, {}]),
-        super_galleries=[SuperGallery("super", captions, columns, "cascade", [27.0, 20.0], [24.0, 24.0])],
-        charts=[Chart("base", ["training"], '<svg viewBox="0 0 1 1"></svg>')],
-        accounts=[
-            DataAccount("ingest photos", 100, 3, {"too_small": 60}, FAILURES, {"photos": "CC BY 4.0, by their authors"})
-        ],
-        parameters={"sampling.base.num_steps": "20"},
-        remarks=["Not measured: the <weather>."],
-    )
 
 
 def test_page_refers_to_nothing_outside_itself():
-    page = render(_report())
+    page = render(made_up_report())
 
     references = re.findall(r"""(?:src|href|action|data|poster)\s*=\s*["']?([^"'\s>]*)|url\(([^)]*)\)|@import""", page)
     assert references
@@ -49,7 +28,7 @@ def test_page_refers_to_nothing_outside_itself():
 
 
 def test_every_rejected_file_is_in_the_page_with_its_reason():
-    page = render(_report())
+    page = render(made_up_report())
 
     for failure in FAILURES:
         assert f"<td>too_small</td><td><code>{failure.key}</code></td>" in page
@@ -59,22 +38,22 @@ def test_every_rejected_file_is_in_the_page_with_its_reason():
 
 
 def test_whose_the_data_are_is_in_the_page():
-    assert "<strong>photos</strong>: CC BY 4.0, by their authors" in render(_report())
+    assert "<strong>photos</strong>: CC BY 4.0, by their authors" in render(made_up_report())
 
 
 def test_captions_and_remarks_are_escaped():
-    page = render(_report())
+    page = render(made_up_report())
 
     assert "a &lt;script&gt;alert(1)&lt;/script&gt; &amp; &#39;frog&#39;" in page
     assert "the &lt;weather&gt;" in page
 
 
 def test_an_empty_caption_is_named_as_such():
-    assert "(no caption)" in render(_report())
+    assert "(no caption)" in render(made_up_report())
 
 
 def test_pictures_in_the_page_are_the_pictures():
-    report = _report()
+    report = made_up_report()
 
     uris = re.findall(r'<img src="data:image/png;base64,([^"]+)"', render(report))
 
@@ -85,7 +64,7 @@ def test_pictures_in_the_page_are_the_pictures():
 
 
 def test_flags_and_scores_show_what_is_wrong():
-    page = render(_report())
+    page = render(made_up_report())
 
     assert '<span class="chip">size &#10003;</span>' in page
     assert '<span class="chip wrong">size &#10007;</span>' in page
@@ -93,7 +72,7 @@ def test_flags_and_scores_show_what_is_wrong():
 
 
 def test_reasons_stand_before_all_numbers_and_only_if_there_are_any():
-    report = _report()
+    report = made_up_report()
 
     page = render(replace(report, reasons=["The drawn pictures are <noise>."]))
 
@@ -102,7 +81,7 @@ def test_reasons_stand_before_all_numbers_and_only_if_there_are_any():
 
 
 def test_numbers_of_a_fixed_network_are_labelled_not_comparable():
-    report = _report()
+    report = made_up_report()
     features = report.results.features
     assert features is not None
     fixed = replace(features, network=replace(features.network, name="fixed", revision=None, is_comparable=False))
@@ -116,24 +95,24 @@ def test_numbers_of_a_fixed_network_are_labelled_not_comparable():
 
 
 def test_how_many_trainings_are_behind_the_numbers_is_said():
-    assert "One training and one drawing seed" in render(_report())
+    assert "One training and one drawing seed" in render(made_up_report())
 
 
 def test_equal_reports_give_equal_pages():
-    assert render(_report()) == render(_report())
+    assert render(made_up_report()) == render(made_up_report())
 
 
 def test_page_without_ground_truth_says_why_and_shows_no_alignment():
     results = replace(made_up_results(), alignment=None)
 
-    page = render(replace(_report(), results=results, remarks=["No source knows its content."]))
+    page = render(replace(made_up_report(), results=results, remarks=["No source knows its content."]))
 
     assert "No source knows its content." in page
     assert "Every attribute right" not in page
 
 
 def test_page_of_a_base_alone_with_nothing_rejected_is_complete():
-    report = _report()
+    report = made_up_report()
     results = replace(report.results, unets=report.results.unets[:1])
     accounts = [DataAccount("ingest scenes", 10, 0, {}, [], {})]
 
