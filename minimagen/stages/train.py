@@ -26,7 +26,7 @@ from minimagen.stages.training_outs import MODELS, publish
 from minimagen.stages.training_session import STATES, Session
 from minimagen.tracking.location import project_root
 from minimagen.tracking.stage import TrackedStage, tracked_stage
-from minimagen.training.checkpoint import state_bytes
+from minimagen.training.checkpoint import num_states_to_come, state_bytes
 from minimagen.training.cost import unet_cost
 from minimagen.training.curves import read_curves
 from minimagen.training.forecast import clock, estimate_seconds, forecast
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 RUNS, PICTURES = Path("runs/train"), Path("runs/cache/pictures")
 ATTEMPT_FILE = "attempt"
 """In a run folder: which step is being done, for the case that it fails."""
-NUM_STATES_OF_ROOM = 2
 
 
 def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
@@ -155,10 +154,11 @@ def _advise(inputs: TrainingInputs) -> None:
 
 
 def _check_room(run_folder: Path, state: TrainState) -> None:
-    needed, free = NUM_STATES_OF_ROOM * state_bytes(state), shutil.disk_usage(run_folder).free
+    num_states = num_states_to_come(run_folder / STATES)
+    needed, free = num_states * state_bytes(state), shutil.disk_usage(run_folder).free
     if free < needed:
         raise ConfigError(
-            f"{run_folder}: {free / 1e9:.2f} GB are free, {NUM_STATES_OF_ROOM} saved states need {needed / 1e9:.2f} GB"
+            f"{run_folder}: {free / 1e9:.2f} GB are free, {num_states} saved states to come need {needed / 1e9:.2f} GB"
         )
 
 

@@ -109,6 +109,12 @@ def state_bytes(state: TrainState) -> int:
     return 4 * 4 * sum(parameter.numel() for parameter in state.network.parameters())
 
 
+def num_states_to_come(folder: Path) -> int:
+    """Returns for how many more states a training that goes on in a folder needs room: one more than are kept, since
+    the oldest goes once the newest is whole."""
+    return max(1, NUM_KEPT + 1 - len(_states(folder)))
+
+
 def save_state(
     folder: Path,
     state: TrainState,

@@ -1,6 +1,7 @@
 """What cannot work is refused before the first step, in a line that says what to change."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,10 @@ def test_a_snapshot_after_the_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_disk_without_room_is_refused_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiny_data(tmp_path)
-    monkeypatch.setattr("minimagen.stages.train.NUM_STATES_OF_ROOM", 10**12)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("minimagen.stages.train.shutil.disk_usage", lambda path: usage._replace(free=0))
 
-    with pytest.raises(ConfigError, match="GB are free"):
+    with pytest.raises(ConfigError, match=r"0\.00 GB are free, 3 saved states to come need"):
         run_train(tiny_params(), "base", tmp_path)
 
     assert not (run_folder(tmp_path) / "states").exists()

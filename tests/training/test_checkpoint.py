@@ -16,6 +16,7 @@ from minimagen.training.checkpoint import (
     CheckpointError,
     Resumed,
     load_newest,
+    num_states_to_come,
     save_state,
     state_bytes,
     verify_state,
@@ -232,6 +233,17 @@ def test_a_state_is_about_as_large_as_announced(tmp_path: Path) -> None:
 
     written = sum(each.stat().st_size for each in path.iterdir())
     assert state_bytes(state) == pytest.approx(written, rel=0.05)
+
+
+def test_room_is_needed_for_one_state_more_than_are_kept(tmp_path: Path) -> None:
+    state, asked = small_state(CONFIG), [num_states_to_come(tmp_path)]
+
+    for num_steps in (1, 2, 3):
+        advance(state, num_steps)
+        save(tmp_path, state)
+        asked.append(num_states_to_come(tmp_path))
+
+    assert asked == [3, 2, 1, 1]
 
 
 def test_verifying_names_the_damaged_file(tmp_path: Path) -> None:
