@@ -2,12 +2,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from flows.comparison import Row
 from flows.comparison_page import html_page, picture_columns, write_comparison
 from minimagen.evaluation.pairs import DRAWN, REAL, Pairs
 from tests.flows.test_comparison import ROWS
+from tests.serving.browser import chromium
 
 
 def drawn(row: Row, *captions: str) -> Row:
@@ -43,3 +45,18 @@ def test_without_pictures_or_numbers_the_rest_is_written(tmp_path: Path) -> None
 
     assert [path.name for path in write_comparison(tmp_path, rows)] == ["table.csv", "table.md", "comparison.html"]
     assert "<img" not in html_page(rows)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844), (320, 568)])
+def test_it_fits_a_desktop_and_a_phone_and_complains_of_nothing(tmp_path: Path, width: int, height: int) -> None:
+    write_comparison(tmp_path, [drawn(row, "a <fox> " * 20) for row in ROWS])
+
+    with chromium(tmp_path / "profile") as page:
+        page.resize(width, height, is_phone=width < 500)
+        page.open((tmp_path / "comparison.html").as_uri())
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("[...document.images].every((one) => one.complete && one.naturalWidth > 0 && one.alt)")
+        assert page.complaints == []
+        assert [url for url in page.urls if not url.startswith(("data:", "file:"))] == []
