@@ -22,7 +22,7 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo orchestrate test check format torture-ci test-browser torture probes bench ui lock sbom clean
+.PHONY: help setup demo orchestrate test check format torture-ci test-browser torture probes bench ui docs lock sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ bench: $(READY) ## training speed beside the peers, in an environment of their o
 
 ui: $(READY) ## runs, curves and pictures in a browser
 	$(BIN)/minimagen ui
+
+docs: $(READY) ## API pages from the docstrings: dist/api/index.html
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r scripts/api_docs.txt
+	$(BIN)/python scripts/api_docs.py
 
 lock: $(READY) ## requirements.lock anew from pyproject.toml; torch and what only torch brings stay out
 	$(BIN)/python -m pip install --quiet uv

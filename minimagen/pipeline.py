@@ -37,7 +37,9 @@ class StageOverrides:
     """Changes to how every stage draws; None keeps the stage's own."""
 
     num_steps: int | None = None
+    """Sampler steps, from 1."""
     guidance_scale: float | None = None
+    """Classifier-free guidance; 1 is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,11 @@ class Cascade:
     ) -> None:
         check_chain([model.record for model in models.values()])
         self.device = device
+        """Where the networks are."""
         self.records = {name: model.record for name, model in models.items()}
+        """What each stage is and was trained on, by its name, in cascade order."""
         self.stages = tuple(_stage_of(name, model, sampling[name], device) for name, model in models.items())
+        """Network, noise law and sampler settings of each stage, in cascade order."""
         self._encoder_folder: Path | None = None
         self._encoder: TextEncoder | None = None
 
@@ -105,6 +110,8 @@ class Cascade:
         rounding).
 
         Args:
+            batch_size: captions that are drawn at once.
+            overrides: how to draw instead of as the cascade's folder says.
             negative: a caption to draw away from, in place of none, wherever a stage has guidance.
 
         Raises:

@@ -51,8 +51,18 @@ def test_every_locked_requirement_has_a_hash_and_torch_alone_is_not_locked(check
     assert [name for name, _, rest in entries if re.sub(HASH, "", rest).partition(";")[0].strip()] == []
     names = {canonicalize_name(name) for name, _, _ in entries}
     project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    extras = {name: extra for name, extra in project["optional-dependencies"].items() if name != "docs"}
+    wanted = [*project["dependencies"], *(one for extra in extras.values() for one in extra)]
     assert {canonicalize_name(Requirement(one).name) for one in wanted} - names == {"torch"}
+
+
+def test_what_make_docs_installs_is_pinned_by_hash_too(checkout: Path) -> None:
+    lines = (checkout / "scripts/api_docs.txt").read_text().splitlines()
+    entries = [line for line in lines if not line.startswith("#")]
+    assert all(LOCKED.match(line) and HASH.search(line) for line in entries)
+    extra = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["optional-dependencies"]["docs"]
+    assert set(extra) <= {line.split()[0] for line in entries}
+    assert "--no-deps --require-hashes -r scripts/api_docs.txt" in (checkout / "Makefile").read_text()
 
 
 def test_setup_installs_by_hash_and_pins_torch(checkout: Path) -> None:
