@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
+from minimagen.sources.flattening import flatten_and_shrink
 from minimagen.sources.image_memory import decode_bytes
 from minimagen.sources.perceptual_hash import perceptual_hashes
 from minimagen.sources.silent_pillow import silent_pillow
@@ -39,7 +40,6 @@ _DECODE_ERRORS = (  # what Pillow raises on damaged files, found by flipping bit
     zlib.error,
     Image.DecompressionBombError,
 )
-_STRIP_PIXELS = 2**18
 _POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -201,7 +201,7 @@ def _decode(opened: OpenedImage, rules: ImageRules) -> _DecodedImage | Rejection
     try:
         opened.picture.load()
         orientation = _orientation(opened.picture)
-        picture = _flatten_and_shrink(opened.picture, rules)
+        picture = flatten_and_shrink(opened.picture, rules)
     except _DECODE_ERRORS as error:
         return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
     if orientation in _TURNS:
@@ -214,51 +214,6 @@ def _decode(opened: OpenedImage, rules: ImageRules) -> _DecodedImage | Rejection
 
 def _orientation(image: Image.Image) -> int:
     return 1 if _SAY_ORIENTATION.isdisjoint(image.info) else image.getexif().get(0x0112, 1)
-
-
-def _flatten_and_shrink(image: Image.Image, rules: ImageRules) -> Image.Image:
-    """Flattens and narrows strip by strip, then shrinks in height: no copy of the whole picture is ever made.
-
-    Pillow narrows before it shrinks in height too, so the result is that of one step, to the bit.
-    """
-    width, height = _stored_size(image.size, rules.store_size)
-    if (width, height) == image.size and width * height <= _STRIP_PIXELS:
-        return _flatten(image, rules.background)
-    narrow = Image.new("RGB", (width, image.height))
-    strip_rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, strip_rows):
-        rows = min(strip_rows, image.height - top)
-        strip = _flatten(image.crop((0, top, image.width, top + rows)), rules.background)
-        narrow.paste(strip.resize((width, rows), Image.Resampling.LANCZOS), (0, top))
-    return narrow.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _stored_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    shortest = min(size)
-    if shortest <= short_side:
-        return size
-    width, height = (max(short_side, round(side * short_side / shortest)) for side in size)
-    return width, height
-
-
-def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Composites transparency before colours become RGB: a hidden colour would show otherwise. May return ``image``."""
-    if image.mode.startswith("I"):
-        image = _eight_bit(image)
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scales 16-bit grey by its full range; a transparent grey becomes an alpha channel."""
-    grey = np.asarray(image).astype(np.int32)
-    shades = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-    if "transparency" not in image.info:
-        return shades
-    alpha = Image.fromarray(np.where(grey == image.info["transparency"], 0, 255).astype(np.uint8))
-    return Image.merge("LA", (shades, alpha))
 
 
 def _deviation(picture: Image.Image, enough: float) -> float:
