@@ -1,12 +1,18 @@
 """A hash of what a picture looks like: like pictures differ in few bits. Knows no file and no rule."""
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 _SIDE = 32
+_SMALL_SIDE = 88
+"""Up to here two products of matrices take less time than Pillow, and OpenBLAS starts no threads for them."""
+_ONE = 2**22
+"""What the weights of a pixel add up to, as Pillow has them."""
 _DCT_SCALE = 2**14
 
 
@@ -20,38 +26,56 @@ def perceptual_hash(picture: Image.Image) -> int:
 
 
 def perceptual_hashes(pictures: Sequence[Image.Image]) -> list[int]:
-    """Returns the hash of each picture: what each alone has, in a fraction of the time if they are of one size."""
+    """Returns the hash of each picture, in less time than one by one."""
     grey = np.empty((len(pictures), _SIDE, _SIDE))
-    places: dict[tuple[int, int], list[int]] = {}
     for place, picture in enumerate(pictures):
-        if picture.width < picture.height:
-            grey[place] = np.asarray(_shrink(picture.convert("L"), _SIDE, _SIDE))
-        else:
-            places.setdefault(picture.size, []).append(place)
-    for alike in places.values():
-        grey[alike] = _shrink_together([pictures[place].convert("L") for place in alike])
+        grey[place] = _shrunk(picture.convert("L"))
     frequencies = (_DCT @ grey @ _DCT.T).reshape(len(pictures), 64)
     middle = np.sort(frequencies, axis=1)[:, 31:33].sum(axis=1, keepdims=True)
     bits = np.packbits(2 * frequencies > middle, axis=1)  # above the median
     return bits.view(">i8").ravel().tolist()
 
 
-def _shrink(grey: Image.Image, width: int, height: int) -> Image.Image:
-    return grey.resize((width, height), Image.Resampling.LANCZOS)
+def _shrunk(grey: Image.Image) -> NDArray[np.uint8] | NDArray[np.float64]:
+    """Returns what Pillow shrinks a picture to, to the bit; a small one is narrowed, then lowered, by two matrices.
 
-
-def _shrink_together(pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
-    """Shrinks grey pictures of one size, none of them upright, each as Pillow shrinks it alone.
-
-    What takes Pillow longest is to find the weights; pictures on top of each other have the same ones across, and those
-    side by side the same ones down. It narrows a picture before it lowers it, but for some of the upright ones.
+    Some of the upright ones Pillow lowers before it narrows them, so all of these are left to it.
     """
-    number, (width, height) = len(pictures), pictures[0].size
-    tower = Image.frombytes("L", (width, number * height), b"".join(picture.tobytes() for picture in pictures))
-    narrow = np.asarray(_shrink(tower, _SIDE, number * height))
-    row = narrow.reshape(number, height, _SIDE).swapaxes(0, 1).reshape(height, number * _SIDE)
-    low = np.asarray(_shrink(Image.fromarray(row), number * _SIDE, _SIDE))
-    return low.reshape(_SIDE, number, _SIDE).swapaxes(0, 1)
+    width, height = grey.size
+    if not height <= width <= _SMALL_SIDE:
+        return np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
+    pixels = np.frombuffer(grey.tobytes(), np.uint8).reshape(height, width).astype(np.float64)
+    return _rounded(_weights(height) @ _rounded(pixels @ _weights(width).T))
+
+
+def _rounded(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums += _ONE // 2
+    sums /= _ONE
+    np.floor(sums, out=sums)
+    np.maximum(sums, 0.0, out=sums)
+    return np.minimum(sums, 255.0, out=sums)
+
+
+@lru_cache(maxsize=_SMALL_SIDE)
+def _weights(size: int) -> NDArray[np.float64]:
+    """Returns what each of ``size`` pixels counts for each of 32: Lanczos of three lobes, in whole parts of 2**22."""
+    step = size / _SIDE
+    stretch = max(1.0, step)
+    weights = np.zeros((_SIDE, size))
+    for place in range(_SIDE):
+        centre = (place + 0.5) * step
+        start, end = max(0, int(centre - 3 * stretch + 0.5)), min(size, int(centre + 3 * stretch + 0.5))
+        lobes = [_lanczos((pixel - centre + 0.5) * (1 / stretch)) for pixel in range(start, end)]
+        weights[place, start:end] = [int(math.copysign(0.5, one) + one / sum(lobes) * _ONE) for one in lobes]
+    return weights
+
+
+def _lanczos(x: float) -> float:
+    return _sinc(x) * _sinc(x / 3) if -3.0 <= x < 3.0 else 0.0
+
+
+def _sinc(x: float) -> float:
+    return math.sin(x * math.pi) / (x * math.pi) if x else 1.0
 
 
 def _dct_matrix() -> NDArray[np.float64]:

@@ -364,7 +364,8 @@ def test_like_pictures_have_like_hashes_and_different_ones_do_not() -> None:
 
 
 def test_hashes_of_many_are_those_of_a_picture_shrunk_by_pillow_alone() -> None:
-    sizes = [(64, 64), (64, 64), (32, 32), (90, 32), (32, 90), (7, 5), (5, 7), (64, 64), (300, 64), (1, 1), (90, 32)]
+    sizes = [(64, 64), (64, 64), (32, 32), (90, 32), (32, 90), (7, 5), (5, 7), (300, 64), (1, 1), (88, 88), (89, 89)]
+    sizes += [(width, 1 + width * 2 // 3) for width in range(2, 90, 3)]
     pictures = [Image.fromarray(noise(*size, seed=seed)) for seed, size in enumerate(sizes)]
     small = [picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS).convert("RGB") for picture in pictures]
 
