@@ -48,7 +48,8 @@ def plan(
 
     Raises:
         ConfigError: the service file is missing or wrong.
-        UserError: a service refuses, or answers what it does not document; a purge has to be finished first.
+        UserError: a service refuses, or answers what it does not document; a purge has to be finished first; an
+            earlier plan is of a version that did not list what a title is called.
     """
     tombstones = read_tombstones(folder)
     found = find_plan(folder, snapshot, config.model_dump(mode="json"))
@@ -63,13 +64,13 @@ def _make_plan(
     services = read_services(reads, AnimeServices)
     shape = config.model_dump(mode="json")
     after = newest_plan(folder, shape)
+    listed = [title for title in listed_titles(folder, after) if title.key not in tombstones] if config.quotes else []
     identity = {"config": shape, "snapshot": snapshot, "after": None if after is None else after.watermark}
     listing = state / "listing" / sha256_bytes(canonical_json(identity).encode())[:16]
     with ApiClient(services.kitsu, state=state, clock=clock) as client:
         catalogue = Catalogue(client, listing, config.subtypes)
         newest = catalogue.newest_update()
         titles, is_all = _list_titles(catalogue, config, after, KnownKeys(folder, after))
-    listed = [title for title in listed_titles(folder, after) if title.key not in tombstones] if config.quotes else []
     quotes: Mapping[str, tuple[str, ...]] = {}
     if config.quotes:
         wanted = [[*title.names[:1], title.english] for title in titles if not _obstacle(title)]

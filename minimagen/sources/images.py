@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
+from minimagen.sources.flattening import flatten_and_shrink
 from minimagen.sources.image_memory import decode_bytes
-from minimagen.sources.perceptual_hash import perceptual_hash
+from minimagen.sources.perceptual_hash import perceptual_hashes
 from minimagen.sources.silent_pillow import silent_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
@@ -38,7 +40,6 @@ _DECODE_ERRORS = (  # what Pillow raises on damaged files, found by flipping bit
     zlib.error,
     Image.DecompressionBombError,
 )
-_STRIP_PIXELS = 2**18
 _POWERS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -83,6 +84,15 @@ class OpenedImage:
     height: int
     decode_bytes: int
     """Memory that decoding takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodedImage:
+    """A picture that will be stored."""
+
+    picture: Image.Image
+    orig_width: int
+    orig_height: int
 
 
 def normalise_image(
@@ -135,28 +145,43 @@ def open_image(raw: bytes, rules: ImageRules, *, max_decode_bytes: int | None = 
 
 def finish_image(opened: OpenedImage, rules: ImageRules) -> NormalisedImage | Rejection:
     """Decodes and makes what is stored: the second half of ``normalise_image``."""
-    orig_size = opened.width, opened.height
-    try:
-        opened.picture.load()
-        orientation = _orientation(opened.picture)
-        picture = _flatten_and_shrink(opened.picture, rules)
-    except _DECODE_ERRORS as error:
-        return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
-    if orientation in _TURNS:
-        picture = picture.transpose(_TURNS[orientation])
-    deviation = _deviation(picture, rules.min_std)
-    if deviation < rules.min_std:
-        return Rejection("flat", f"standard deviation {deviation:.2f} of 255, at least {rules.min_std:g} expected")
-    return NormalisedImage(
-        content=encode_image(picture, rules.encoding),
-        format=rules.encoding,
-        width=picture.width,
-        height=picture.height,
-        orig_width=orig_size[orientation in _SIDEWAYS],
-        orig_height=orig_size[orientation not in _SIDEWAYS],
-        sha256=sha256_bytes(opened.raw),
-        phash=perceptual_hash(picture),
-    )
+    return finish_images([opened], rules)[0]
+
+
+def finish_images(
+    batch: Sequence[OpenedImage], rules: ImageRules, *, begin: Callable[[int], None] = lambda place: None
+) -> list[NormalisedImage | Rejection]:
+    """Makes of each picture what ``finish_image`` makes of it, all of them step by step.
+
+    What a step needs, its code above all, then is in the processor's caches: sixteen small pictures together take a
+    quarter less time.
+
+    Args:
+        begin: told the place of each picture in ``batch`` before anything is done with it.
+    """
+    outcomes: dict[int, NormalisedImage | Rejection] = {}
+    decoded: dict[int, _DecodedImage] = {}
+    for place, opened in enumerate(batch):
+        begin(place)
+        outcome = _decode(opened, rules)
+        if isinstance(outcome, Rejection):
+            outcomes[place] = outcome
+        else:
+            decoded[place] = outcome
+    hashes = perceptual_hashes([image.picture for image in decoded.values()])
+    for (place, image), phash in zip(decoded.items(), hashes, strict=True):
+        begin(place)
+        outcomes[place] = NormalisedImage(
+            content=encode_image(image.picture, rules.encoding),
+            format=rules.encoding,
+            width=image.picture.width,
+            height=image.picture.height,
+            orig_width=image.orig_width,
+            orig_height=image.orig_height,
+            sha256=sha256_bytes(batch[place].raw),
+            phash=phash,
+        )
+    return [outcomes[place] for place in range(len(batch))]
 
 
 def encode_image(picture: Image.Image, encoding: str) -> bytes:
@@ -171,53 +196,24 @@ def encode_image(picture: Image.Image, encoding: str) -> bytes:
     return stream.getvalue()
 
 
+def _decode(opened: OpenedImage, rules: ImageRules) -> _DecodedImage | Rejection:
+    orig_size = opened.width, opened.height
+    try:
+        opened.picture.load()
+        orientation = _orientation(opened.picture)
+        picture = flatten_and_shrink(opened.picture, rules)
+    except _DECODE_ERRORS as error:
+        return Rejection("undecodable", f"{opened.picture.format}: {type(error).__name__}: {error}")
+    if orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
+    deviation = _deviation(picture, rules.min_std)
+    if deviation < rules.min_std:
+        return Rejection("flat", f"standard deviation {deviation:.2f} of 255, at least {rules.min_std:g} expected")
+    return _DecodedImage(picture, orig_size[orientation in _SIDEWAYS], orig_size[orientation not in _SIDEWAYS])
+
+
 def _orientation(image: Image.Image) -> int:
     return 1 if _SAY_ORIENTATION.isdisjoint(image.info) else image.getexif().get(0x0112, 1)
-
-
-def _flatten_and_shrink(image: Image.Image, rules: ImageRules) -> Image.Image:
-    """Flattens and narrows strip by strip, then shrinks in height: no copy of the whole picture is ever made.
-
-    Pillow narrows before it shrinks in height too, so the result is that of one step, to the bit.
-    """
-    width, height = _stored_size(image.size, rules.store_size)
-    if (width, height) == image.size and width * height <= _STRIP_PIXELS:
-        return _flatten(image, rules.background)
-    narrow = Image.new("RGB", (width, image.height))
-    strip_rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, strip_rows):
-        rows = min(strip_rows, image.height - top)
-        strip = _flatten(image.crop((0, top, image.width, top + rows)), rules.background)
-        narrow.paste(strip.resize((width, rows), Image.Resampling.LANCZOS), (0, top))
-    return narrow.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _stored_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    shortest = min(size)
-    if shortest <= short_side:
-        return size
-    width, height = (max(short_side, round(side * short_side / shortest)) for side in size)
-    return width, height
-
-
-def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Composites transparency before colours become RGB: a hidden colour would show otherwise. May return ``image``."""
-    if image.mode.startswith("I"):
-        image = _eight_bit(image)
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, (*background, 255)), layer).convert("RGB")
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scales 16-bit grey by its full range; a transparent grey becomes an alpha channel."""
-    grey = np.asarray(image).astype(np.int32)
-    shades = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
-    if "transparency" not in image.info:
-        return shades
-    alpha = Image.fromarray(np.where(grey == image.info["transparency"], 0, 255).astype(np.uint8))
-    return Image.merge("LA", (shades, alpha))
 
 
 def _deviation(picture: Image.Image, enough: float) -> float:

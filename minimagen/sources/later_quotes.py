@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from minimagen.errors import UserError
 from minimagen.files import canonical_json
 from minimagen.sources.candidates import Candidate, Plan, candidates_path, chain_of, iter_candidates
 from minimagen.sources.titles import normalise_title
+
+_NAMED_BY = ("names", "english")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,18 @@ class ListedTitle:
 
 
 def listed_titles(folder: Path, after: Plan | None) -> list[ListedTitle]:
-    """Returns the titles that a plan and its parents list and that quotes are wanted for, oldest first."""
+    """Returns the titles that a plan and its parents list and that quotes are wanted for, oldest first.
+
+    Raises:
+        UserError: a plan is of an older version, which did not list what a title is called.
+    """
     found: dict[str, ListedTitle] = {}
     for plan in [] if after is None else chain_of(folder, after):
         for file in plan.files:
-            for candidate in iter_candidates(candidates_path(folder, file.name)):
+            path = candidates_path(folder, file.name)
+            for candidate in iter_candidates(path):
                 if candidate.reason in ("", "no_caption"):
+                    _require_names(candidate, path, folder)
                     title = ListedTitle(candidate)
                     found.setdefault(title.key, title).captions.update(candidate.captions)
     return list(found.values())
@@ -66,3 +75,12 @@ def later_rows(
             extra = canonical_json(json.loads(title.first.extra) | {"num_quotes": len(new)})
             key = f"{title.key}#{snapshot}"
             yield replace(title.first, key=key, captions=new, extra=extra, reason="", detail="")
+
+
+def _require_names(candidate: Candidate, path: Path, folder: Path) -> None:
+    missing = [key for key in _NAMED_BY if key not in json.loads(candidate.extra)]
+    if missing:
+        raise UserError(
+            f"{path}: {candidate.key}: the column extra lacks the key {missing[0]!r}: an older version made this plan. "
+            f"Delete {folder}, and the next ingest lists all titles and fetches their posters anew"
+        )

@@ -19,6 +19,15 @@ _USUAL_NUMBER = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
+_PLAIN_LABEL = r"(?![a-z0-9-]{64})[a-z0-9]+(?:-+[a-z0-9]+)*"
+_PLAIN_NAME = rf"(?=[^/:]{{1,253}}[/:])(?:{_PLAIN_LABEL}\.)+[a-z]{{2,18}}"
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_PLAIN_PORT = "(?::(?!80/|443/)(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
+_PLAIN = re.compile(
+    rf"https?://(?:{_PLAIN_NAME}|{_BYTE}(?:\.{_BYTE}){{3}}){_PLAIN_PORT}"
+    r"/[A-Za-z0-9._~!$&'()*,;=@/-]*(?:\?[A-Za-z0-9._~=&/-]+)?"
+)
+
 
 def check_url(text: str, allowed: Allowed = frozenset()) -> URL | Rejection:
     """Returns the address as it is asked for, or why it is not: bad_url, blocked_scheme or blocked_address.
@@ -55,8 +64,15 @@ def canonical_url(text: str) -> str:
 
     What is no address of a host is returned as it is.
     """
+    if is_canonical(text):
+        return text
     url = _parse(text)
     return text if isinstance(url, Rejection) else str(url)
+
+
+def is_canonical(text: str) -> bool:
+    """Tells cheaply what most addresses are: a host in lower case, no usual port, no escape, no dot segment."""
+    return len(text) <= MAX_CHARACTERS and _PLAIN.fullmatch(text) is not None and "/." not in text
 
 
 def host_of(url: URL) -> str:
@@ -65,6 +81,10 @@ def host_of(url: URL) -> str:
 
 
 def _parse(text: str) -> URL | Rejection:
+    return URL(text, encoded=True) if is_canonical(text) else _parse_any(text)
+
+
+def _parse_any(text: str) -> URL | Rejection:
     if len(text) > MAX_CHARACTERS:
         return Rejection("bad_url", f"{len(text)} characters, at most {MAX_CHARACTERS} expected")
     if _FORBIDDEN.search(text):

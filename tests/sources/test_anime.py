@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from minimagen.errors import UserError
 from minimagen.shards import ShardJob, iter_rows, shard_path
 from minimagen.sources import anime, remote
 from minimagen.sources.anime import first_paragraph, poster_of
+from minimagen.sources.candidates import candidates_path, read_plan, write_plan
 from minimagen.sources.kitsu import Title
 from minimagen.sources.request_budget import HOUR_S
 from minimagen.sources.tombstones import Graves, with_keys, write_graves
@@ -176,6 +178,21 @@ def test_quotes_that_become_known_later_make_further_rows_of_the_same_posters(ca
         assert (one.url, one.page_url, one.adult, one.reason) == (listed.url, listed.page_url, False, "")
         assert json.loads(one.extra)["num_quotes"] == len(one.captions)
     assert case.plan("s3", quotes=True, max_quote_requests=2)[: len(second)] == second
+
+
+def test_a_plan_of_an_older_version_is_named_with_what_it_lacks(case: Case) -> None:
+    older = [replace(one, extra='{"title": "An invented one"}') for one in case.candidates(case.plan(quotes=True))]
+    newer = read_plan(case.folder, "s1")
+    assert newer is not None
+    plan = write_plan(case.folder, "s1", newer.config, older, shard_rows=1000, after=None, watermark=newer.watermark)
+    case.site.requests.clear()
+
+    with pytest.raises(UserError) as caught:
+        case.plan("s2", quotes=True)
+
+    path = candidates_path(case.folder, plan.files[0].name)
+    assert str(caught.value).startswith(f"{path}: {older[0].key}: the column extra lacks the key 'names'")
+    assert f"Delete {case.folder}" in str(caught.value) and not case.site.requests
 
 
 def test_a_purged_title_gets_no_row_of_later_quotes(case: Case) -> None:

@@ -12,7 +12,7 @@ from minimagen.rows import Rejection
 from minimagen.sources.collecting import Fetch, Keep, by_turns, collect
 from minimagen.sources.decoding import Decoder
 from minimagen.sources.decoding_notes import DecodingNotes
-from minimagen.sources.images import NormalisedImage
+from minimagen.sources.images import NormalisedImage, normalise_image
 from minimagen.sources.outcomes import Fetched, Postponed, Refused
 from tests.sources.remote_case import RULES
 
@@ -98,6 +98,28 @@ def test_small_pictures_do_not_wait_for_a_big_one() -> None:
     host = Host({"big": Fetched(stream.getvalue(), ""), "small": picture()})
 
     assert list(host.collect(["big", "small"])) == ["small", "big"]
+
+
+def test_pictures_that_come_together_have_the_outcomes_of_each_alone() -> None:
+    files = [picture(16 + 8 * (number % 3), 16, "JPEG" if number % 2 else "PNG") for number in range(40)]
+    files[5], files[21] = Fetched(files[5].content[:-200], ""), Fetched(b"<html>", "")
+    host = Host({str(number): file for number, file in enumerate(files)})
+
+    outcomes = host.collect(list(host.answers), num_at_once=40)
+
+    assert outcomes == {str(number): normalise_image(file.content, RULES) for number, file in enumerate(files)}
+    assert isinstance(outcomes["5"], Rejection) and isinstance(outcomes["21"], Rejection)
+
+
+def test_an_error_of_the_decoder_ends_the_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr("minimagen.sources.decoding.finish_images", broken)
+    host = Host({"a": picture(), "b": picture()})
+
+    with pytest.raises(AssertionError, match="ours"):
+        host.collect("ab")
 
 
 def test_details_can_be_stored_whatever_bytes_a_header_held() -> None:

@@ -11,8 +11,15 @@ from scipy.fft import dctn
 from minimagen.config import ImageRules
 from minimagen.files import sha256_bytes
 from minimagen.rows import Rejection
-from minimagen.sources.images import NormalisedImage, encode_image, normalise_image
-from minimagen.sources.perceptual_hash import perceptual_hash
+from minimagen.sources.images import (
+    NormalisedImage,
+    OpenedImage,
+    encode_image,
+    finish_images,
+    normalise_image,
+    open_image,
+)
+from minimagen.sources.perceptual_hash import perceptual_hash, perceptual_hashes
 
 RULES = ImageRules(
     store_size=32, min_side=8, max_aspect=3.0, max_pixels=1_000_000, min_std=2.0, animated="first_frame", encoding="png"
@@ -354,6 +361,30 @@ def test_like_pictures_have_like_hashes_and_different_ones_do_not() -> None:
     assert distance(picture, recompressed) <= 4
     assert distance(picture, other) > 16
     assert distance(picture, picture.convert("L").convert("RGB")) <= 2  # colour is not seen
+
+
+def test_hashes_of_many_are_those_of_a_picture_shrunk_by_pillow_alone() -> None:
+    sizes = [(64, 64), (64, 64), (32, 32), (90, 32), (32, 90), (7, 5), (5, 7), (300, 64), (1, 1), (88, 88), (89, 89)]
+    sizes += [(width, 1 + width * 2 // 3) for width in range(2, 90, 3)]
+    pictures = [Image.fromarray(noise(*size, seed=seed)) for seed, size in enumerate(sizes)]
+    small = [picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS).convert("RGB") for picture in pictures]
+
+    assert perceptual_hashes(pictures) == [perceptual_hash(picture) for picture in small]
+    assert perceptual_hashes([]) == []
+
+
+def test_pictures_finished_together_are_those_finished_alone() -> None:
+    kinds = ("PNG", "JPEG", "GIF", "WEBP")
+    good = [encoded(smooth(40 + 8 * number, 48), kind) for number in range(4) for kind in kinds]
+    files = [*good[:7], encoded(Image.new("RGB", (64, 64))), good[5][:-80], *good[8:]]
+    opened = [open_image(file, RULES) for file in files]
+    begun: list[int] = []
+
+    together = finish_images([one for one in opened if isinstance(one, OpenedImage)], RULES, begin=begun.append)
+
+    assert together == [normalise_image(file, RULES) for file in files]
+    assert {one.reason for one in together if isinstance(one, Rejection)} == {"flat", "undecodable"}
+    assert begun[: len(files)] == list(range(len(files)))
 
 
 def test_the_hash_fits_a_signed_64_bit_column() -> None:

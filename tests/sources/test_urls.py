@@ -7,13 +7,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from yarl import URL
 
 from minimagen.rows import Rejection
 from minimagen.sources.api_wire import ApiLimits
 from minimagen.sources.http import ApiClient, ApiError, ImageFetcher
 from minimagen.sources.services import Endpoint, ImageHosts
-from minimagen.sources.urls import MAX_CHARACTERS, canonical_url, check_url, host_of, redirected
+from minimagen.sources.urls import MAX_CHARACTERS, canonical_url, check_url, host_of, is_canonical, redirected
 from tests.simulators.server import Request, Response, running_site
 from tests.sources.audited import recorded_writes
 
@@ -119,6 +121,45 @@ def test_a_canonical_spelling_is_its_own() -> None:
     assert once.isascii()
     for spelling in [pair[1] for pair in _duplicates()]:
         assert canonical_url(canonical_url(spelling)) == canonical_url(spelling)
+
+
+hosts = st.from_regex(r"\A(?:[a-z0-9.-]{1,12}\.[a-z]{2,4}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?::[0-9]{1,5})?\Z")
+paths = st.from_regex(r"\A/[A-Za-z0-9._~%!$&'()*,;=:@/?+#-]{0,20}\Z")
+
+
+@given(st.sampled_from(("http://", "https://")), hosts, paths)
+@example("http://", "a.example", "/a?")
+@example("http://", "a.example", "/a/../b")
+@example("http://", "a.example", "/./b")
+@example("http://", "a.example:80", "/")
+@example("https://", "a.example:443", "/")
+@example("http://", "a.example:65536", "/")
+@example("http://", "127.0.0.1:49999", "/17.jpg")
+@example("http://", "1.2.3.256", "/")
+@example("http://", "1.2.3.04", "/")
+@example("http://", "xn--caf-dma.example", "/")
+@example("http://", "a--b.example", "/x?y=z&u=/./v")
+@example("http://", "a" * 64 + ".example", "/")
+@example("http://", "a." * 127 + "example", "/")
+def test_what_is_canonical_at_sight_is_what_a_whole_look_makes_of_it(scheme: str, host: str, path: str) -> None:
+    text = scheme + host + path
+    if is_canonical(text):
+        allowed = frozenset({("1.1.1.1", URL(text).port or 0)})
+        at_sight, whole = check_url(text, allowed), check_url(f"{text}#", allowed)
+        assert isinstance(at_sight, URL) and isinstance(whole, URL)
+        assert at_sight == whole and str(at_sight) == str(whole) == text == canonical_url(text)
+        assert (at_sight.raw_host, at_sight.port, at_sight.raw_path_qs) == (
+            whole.raw_host,
+            whole.port,
+            whole.raw_path_qs,
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["https://img-7.photos.example.com/a/b/c_d-1(2).jpg?w=640&h=480", "http://127.0.0.1:49999/17.jpg"]
+)
+def test_most_addresses_of_the_web_are_seen_to_be_canonical_at_once(text: str) -> None:
+    assert is_canonical(text)
 
 
 def test_what_is_no_address_is_its_own_spelling() -> None:
