@@ -7,14 +7,14 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 TORTURED := $(addprefix tests/sources/test_, http_faults.py image_corpus.py caption_corpus.py remote_killed.py remote_order.py politeness.py)
 TORTURED += tests/test_hostile_files.py tests/training/test_checkpoint_crashes.py
-# Those that are not yet known to fit into minutes: `make torture` alone runs them.
-LONG := tests/stages/test_verify.py tests/tracking/test_registry.py tests/tracking/test_trouble.py tests/tracking/test_real_server.py
+TORTURED += $(addprefix tests/stages/test_, train_not_finite.py train_hostile_disk.py train_signalled.py verify.py)
+TORTURED += tests/test_flipped_bits.py tests/test_hostile_disk.py $(addprefix tests/tracking/test_, trouble.py registry.py real_server.py)
+TORTURED += $(addprefix tests/durability/test_, one_at_a_time.py pipeline_killed.py state_machine.py) tests/benchmarks/test_serving_load.py
+# The longest (kills of a training, 1,000 cases of an interval), and flows on servers: `make torture` alone runs them, as
+# all of torture-ci has to end within 20 minutes on two cores.
+LONG := tests/stages/test_train_killed.py $(addprefix tests/evaluation/test_, kernel_distance.py frechet_distance.py)
 LONG += $(addprefix tests/flows/test_, orchestrate_killed.py orchestrate_cancelled.py orchestrate_pipeline.py orchestrate_data.py)
 LONG += $(addprefix tests/flows/test_, scrape_interrupted.py api_gone.py)
-LONG += $(addprefix tests/stages/test_train_, killed.py signalled.py not_finite.py hostile_disk.py)
-LONG += tests/test_hostile_disk.py tests/test_flipped_bits.py tests/benchmarks/test_serving_load.py
-LONG += $(addprefix tests/durability/test_, pipeline_killed.py state_machine.py one_at_a_time.py)
-LONG += $(addprefix tests/evaluation/test_, kernel_distance.py frechet_distance.py)
 
 # DVC starts each stage as `minimagen ...`: the command of this environment has to be the one on PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 RUN_ID = "PREFECT__FLOW_RUN_ID"
 """The variable that a worker sets for the process of a run."""
 PATIENCE_S = 10.0
-"""How long the API may be away after a stage; with DVC's own end and the last question it is below fifteen seconds."""
+"""How long the API may be away after the last stage; with the last question it is below fifteen seconds."""
 _ASK_EVERY_S = 1.0
 _ANSWER_WITHIN_S = 1.0
 _EXIT_CODE = 1

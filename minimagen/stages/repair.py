@@ -2,6 +2,7 @@
 
     .dvc/tmp/rwlock   who works on what     removed if torn; processes that are gone, or others by now, are taken out
     dvc.lock          what outs rest on     cut before the first stage that is not whole: DVC restores or runs it again
+    .../cache/runs    what was run before   what never got its name is removed: DVC would read it before the others
 
 What a running DVC is at is left alone. Its other locks are the kernel's and free themselves. Imports no DVC.
 """
@@ -14,12 +15,14 @@ from pathlib import Path
 
 from ruamel.yaml import YAML, YAMLError
 
+from minimagen.dvc_record import open_cache
 from minimagen.files import write_atomic
 from minimagen.tracking.lock import LockedError, exclusive
 
 RWLOCK, GUARD, REPO_LOCK = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/rwlock.lock"), Path(".dvc/tmp/lock")
 LOCK_FILE = Path("dvc.lock")
 _WAIT_S = 3.0
+_RUN_NAME = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
@@ -31,7 +34,7 @@ def run_repair(root: Path = Path()) -> None:
 
 def heal(root: Path = Path()) -> list[str]:
     """Heals DVC's files in a project and returns a line for each thing that was wrong."""
-    return [*_heal_rwlock(root), *_heal_lock_file(root)]
+    return [*_heal_rwlock(root), *_heal_lock_file(root), *_heal_run_cache(root)]
 
 
 def _heal_rwlock(root: Path) -> list[str]:
@@ -126,6 +129,35 @@ def _heal_lock_file(root: Path) -> list[str]:
             return [f"{path}: was torn after {len(content)} bytes, the first {len(kept)} are kept"]
     except LockedError:
         return []  # a DVC that lives is writing it
+
+
+def _heal_run_cache(root: Path) -> list[str]:
+    """Half an entry that lacks its outs, or a folder without any, makes every later run of the stage fail in DVC."""
+    folders = sorted((open_cache(root).folder.parents[1] / "runs").glob("*/*"))
+    if not any(map(_is_cut_off, folders)):
+        return []
+    try:
+        with exclusive(root / REPO_LOCK):
+            torn = [folder for folder in folders if _is_cut_off(folder)]
+            for folder in torn:
+                _clear(folder)
+            return [f"{folder}: was torn, removed" for folder in torn]
+    except LockedError:
+        return []  # a DVC that lives is writing it
+
+
+def _is_cut_off(folder: Path) -> bool:
+    """Whether a folder of entries is empty or holds one that was not given its name, as is done once it is whole."""
+    names = [path.name for path in folder.iterdir()]
+    return not names or not all(map(_RUN_NAME.fullmatch, names))
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if not _RUN_NAME.fullmatch(path.name):
+            path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _whole_part(content: bytes) -> bytes:

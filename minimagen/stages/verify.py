@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minimagen.dvc_record import LOCK_FILE, ObjectCache, RecordedOut, files_of, listing_md5, open_cache, read_outs
 from minimagen.errors import UserError
-from minimagen.integrity import MISSING, CheckedFile, check_md5
+from minimagen.integrity import MISSING, CheckedFile, check_md5, md5_file
 from minimagen.stages.mending import Mender
 from minimagen.stages.own_hashes import check_own_hashes
 
@@ -87,7 +87,7 @@ def _check_outs(root: Path, outs: list[RecordedOut], cache: ObjectCache) -> Iter
     for out in outs:
         files = files_of(out, cache)
         if files is None:
-            yield from _check_without_list(root / out.path, out.md5)
+            yield from _check_without_list(root / out.path, out.md5, cache)
             continue
         yield from (check_md5(root / path, md5) for path, md5 in files.items())
         if out.is_folder:
@@ -96,12 +96,16 @@ def _check_outs(root: Path, outs: list[RecordedOut], cache: ObjectCache) -> Iter
                     yield CheckedFile(path, f"not in {LOCK_FILE}", "there")
 
 
-def _check_without_list(folder: Path, md5: str) -> Iterator[CheckedFile]:
-    """A folder whose list of files the cache has lost: it is whole if a list of what is there would be the same."""
+def _check_without_list(folder: Path, md5: str, cache: ObjectCache) -> Iterator[CheckedFile]:
+    """A folder whose list of files the cache has lost: it is whole if a list of what is there would be the same.
+
+    If it is not, each file that the cache holds as it is here has not decayed.
+    """
     found = listing_md5(folder) if folder.is_dir() else MISSING
     yield CheckedFile(folder, md5, found)
-    if found == md5:
-        yield from (CheckedFile(path, f"in {md5}", f"in {md5}") for path in _files_below(folder))
+    for path in _files_below(folder):
+        if found == md5 or cache.holds(md5_file(path)):
+            yield CheckedFile(path, f"in {md5}", f"in {md5}")
 
 
 def _files_below(folder: Path) -> list[Path]:

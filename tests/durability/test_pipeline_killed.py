@@ -1,4 +1,7 @@
-"""A kill anywhere in the pipeline under DVC: nothing is left running, no out is half, run again it ends the same."""
+"""A kill anywhere in the pipeline under DVC: nothing is left running, no out is half, run again it ends the same.
+
+What a killed DVC tore of its own files `minimagen repair` heals first, as README says.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +48,7 @@ def _row(stage: str, outcomes: list[Outcome]) -> dict[str, object]:
         "hit the stage": sum(outcome.hit == "stage" for outcome in own),
         "hit dvc alone": sum(outcome.hit == "dvc" for outcome in own),
         "longest to be gone, s": f"{max((outcome.gone_s for outcome in own), default=0.0):.2f}",
+        "repaired first": sum(bool(outcome.torn) for outcome in own),
         "half outs": sum(outcome.is_partial for outcome in own),
         "same bytes": sum(outcome.is_equal for outcome in own),
     }

@@ -15,6 +15,12 @@ CASES = {
     "moved": ({"tilt": 0.3}, {"shift": 0.3}),
     "far": ({}, {"shift": 0.5, "scale": 1.2, "tilt": 0.5}),
 }
+AT_MOST = {"equal": 0.985}
+"""Share of intervals that may have the truth, 0.97 in other cases.
+
+Those of equal sets are too long (97.5 to 98 % have it), however much of the noise is taken off (docs/decisions/0021):
+they err towards showing no difference, which is why that is let be.
+"""
 
 
 def test_estimate_is_the_sum_over_all_pairs():
@@ -60,7 +66,7 @@ def test_interval_covers_the_truth_in_95_of_100_cases(case: str, monkeypatch: py
     found = [kernel_distance(first.draw(144, draws), second.draw(400, draws), draws) for _ in range(num_cases)]
 
     covered = sum(estimate.low <= truth <= estimate.high for estimate in found) / num_cases
-    assert covered >= 0.8 if num_cases < 1000 else 0.93 <= covered <= 0.97, covered
+    assert covered >= 0.8 if num_cases < 1000 else 0.93 <= covered <= AT_MOST.get(case, 0.97), covered
 
 
 def test_equal_generators_give_equal_intervals():

@@ -76,6 +76,26 @@ def test_a_torn_record_blocks_dvc_and_is_removed(project: Path, content: bytes) 
     assert reproduce() == ["draw", "judge"]
 
 
+@pytest.mark.parametrize("is_begun", [True, False], ids=["half", "none"])
+def test_an_entry_of_what_was_run_before_that_is_half_there_blocks_its_stage(project: Path, is_begun: bool) -> None:
+    (whole,) = (path for path in (project / ".dvc/cache/runs").glob("*/*/*") if b"cp brush" in path.read_bytes())
+    content = whole.read_bytes()
+    whole.unlink()
+    if is_begun:
+        assert content.index(b"outs:") > content.index(b"deps:")
+        (whole.parent / "tmp-of-dvc").write_bytes(content[: content.index(b"outs:")])
+    (project / "dvc.lock").unlink()
+    (project / "picture").unlink()
+    with pytest.raises(DvcException):
+        reproduce()
+    with exclusive(project / REPO_LOCK):
+        assert heal(project) == []
+
+    assert heal(project) == [f"{whole.parent}: was torn, removed"]
+
+    assert reproduce() == ["draw", "judge"]
+
+
 def test_a_process_that_is_gone_or_another_one_now_is_taken_out(project: Path) -> None:
     for pid, command in ((dead_pid(), "dvc repro"), (os.getpid(), "/usr/bin/dvc repro --of-another-life")):
         (project / RWLOCK).write_text(record_of(project, pid, command))

@@ -13,7 +13,7 @@ from tests.faulty_disk import REFUSALS, Call, Handler, intercepted, listed, refu
 from tests.stages.tiny_project import journalled, outs_of, tiny_params, write_tiny_data
 from tests.torture import TellTable, num_times
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.usefixtures("quick_starts")]
 LENGTHS = (1, 5, 40)
 """So many calls in a row are refused."""
 

@@ -20,6 +20,7 @@ from tests.stages.interrupted import edit_saved_state, stop_after
 from tests.stages.tiny_project import journalled, outs_of, run_folder, tiny_params, write_tiny_data
 from tests.torture import TORTURE, TellTable
 
+pytestmark = pytest.mark.usefixtures("quick_starts")
 BAD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "1e38": 1e38}
 STEP = 6
 """In which a number goes bad, from 0; states are saved after 4, 8 and 12."""

@@ -207,6 +207,18 @@ def test_a_folder_whose_list_is_lost_is_told_by_what_is_there(project: Path) -> 
     assert named(verify(project)) == {"data/checkpoints/base"}
 
 
+def test_a_damaged_record_accuses_no_other_file_though_the_list_of_their_folder_is_lost_as_well(project: Path) -> None:
+    (out,) = (out for out in read_outs(project) if out.path == Path("data/text_encoder"))
+    flip(open_cache(project).path(out.md5), random.Random(9))
+    record = project / "data/text_encoder/encoder.json"
+    sha256 = json.loads(record.read_text())["sha256s"]["config.json"]
+    record.write_text(record.read_text().replace(sha256, f"{sha256[:-1]}$"))
+
+    of_the_folder = {file for file in named(verify(project)) if file.startswith("data/")}
+
+    assert of_the_folder == {"data/text_encoder"}
+
+
 def test_a_file_that_is_gone_or_too_many_is_told(project: Path) -> None:
     (project / "data/eval/scores.json").unlink()
     (project / "data/models/base/pickle.bin").touch()
