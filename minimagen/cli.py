@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from minimagen.config import Params
 
 ROOT = Path()
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # before torch reads it
+"""How long OpenMP's threads wait by spinning: beside other processes they burn the cores that they wait for. Measured in
+docs/experiments.md; results do not depend on it."""
 _SHARED = ("train", "evaluate")
 """Stages whose runs/ is the project's even where DVC works in a copy of it."""
 

@@ -189,3 +189,17 @@ def test_errors_that_no_user_can_mend_are_not_hidden() -> None:
         tell_errors(lambda: int("a defect"))
     with pytest.raises(ConnectionRefusedError):
         tell_errors(lambda: refuse(errno.ECONNREFUSED))
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "2000"), ("7", "7")])
+def test_threads_do_not_spin_for_long_unless_somebody_wants_it(
+    own: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    script = "import os, sys, minimagen.cli; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert said.split() == [expected, "False"]
