@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 ROOT = Path()
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # before torch reads it
-"""How long OpenMP's threads wait by spinning: beside other processes they burn the cores that they wait for. Measured in
-docs/experiments.md; results do not depend on it."""
+"""Looks of a thread of OpenMP before it sleeps: one that spins burns the core of another process that it waits for.
+Measured in docs/experiments.md; results do not depend on it."""
 _SHARED = ("train", "evaluate")
 """Stages whose runs/ is the project's even where DVC works in a copy of it."""
 
