@@ -45,8 +45,8 @@ orchestrate: $(READY) ## Prefect's server, a worker and the deployments, until C
 demo-sources: $(READY) ## scrape simulated TMDB, Kitsu, Conceptual Captions and a table of addresses, and train on them
 	$(BIN)/python -m scripts.demo_sources
 
-test: $(READY) ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+test: $(READY) ## the tests, without the long and the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not long and not browser"
 
 test-browser: $(READY) ## the pages in headless Chromium, which has to be on PATH (apt-get install chromium)
 	@command -v chromium > /dev/null || { echo "chromium is not on PATH: apt-get install chromium"; exit 2; }
@@ -63,11 +63,12 @@ format: $(READY) ## rewrite what `make check` would only complain about
 	$(BIN)/ruff format
 	$(BIN)/python scripts/dvc_deps.py --write
 
-torture-ci: $(READY) ## kills, power cuts, full disks, bad numbers, answers and pictures: what `make test` takes a slice of
+torture-ci: $(READY) ## the long tests, then kills, full disks, bad numbers and answers: what `make test` takes a slice of
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "long and not slow"
 	MINIMAGEN_TORTURE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TORTURED)
 
 torture: $(READY) ## the slow tests: kills, crashes, full sizes; ten times as many as torture-ci
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or long"
 	MINIMAGEN_TORTURE=10 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(TORTURED) $(LONG)
 
 probes: $(READY) ## both servers started and probed by strangers: a line for each probe

@@ -54,6 +54,7 @@ def test_stopped_ablations_go_on_and_share_weights(bench: Bench, tmp_path: Path)
     assert len(list((tmp_path / "models").iterdir())) == 1
 
 
+@pytest.mark.long
 def test_several_processes_find_what_one_finds(bench: Bench, tmp_path: Path) -> None:
     alone = list(run_missing(bench, [FIRST, LAST], [0], tmp_path / "alone.jsonl"))
     shutil.rmtree(tmp_path / "models")

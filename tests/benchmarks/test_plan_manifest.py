@@ -10,6 +10,7 @@ MAX_GROWTH_MIB = 15
 """15,000 rows of 2,000 letters more would be 29 MiB if they were held; a cache of at most 16 MiB may fill up."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_planning_four_times_as_many_rows_takes_no_more_memory(suffix: str) -> None:
     few, many = measure(suffix, [5_000, 20_000], 1, filler=" long" * 400)

@@ -13,6 +13,8 @@ from flows.compare import compare_experiments
 from flows.run_compare import main
 from tests.flows.acted_project import make_acted_project, rows, supply
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:

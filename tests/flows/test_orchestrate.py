@@ -25,6 +25,8 @@ from tests.flows.prefect_server import door_of
 from tests.probes import run_probes, table
 from tests.stages.tiny_project import CHECKOUT, outs_of, run_folder, tiny_params, write_tiny_data
 
+pytestmark = pytest.mark.long
+
 NUM_STEPS, STOPPED_AT = 60, 30
 GONE_WITHIN_S = 15.0
 """Within so many seconds of a cancellation no process of the run is left."""

@@ -45,6 +45,7 @@ def embed(root: Path) -> tuple[dict[str, bytes], int]:
     return files_below(root / "data/embeddings"), timings["num_encoded"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runner", ["threads", "dask"])
 def test_twenty_shards_are_the_same_whoever_encodes_and_the_stage_encodes_none(
     runner: str, project: Path, tmp_path: Path

@@ -15,6 +15,8 @@ from flows.worktree import worktree
 from tests.flows.growing_project import add_pictures, make_project
 from tests.simulators.bucket import Bucket, open_bucket
 
+pytestmark = pytest.mark.long
+
 # Each stage says outside of the project that its command runs.
 PIPELINE = """
 stages:

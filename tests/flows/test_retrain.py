@@ -20,6 +20,8 @@ from minimagen.tracking.registry import Registry
 from tests.canary import CANARY, places_of
 from tests.flows.acted_project import make_acted_project, rows, supply
 
+pytestmark = pytest.mark.long
+
 ALIASES = ("champion", "previous", "challenger")
 
 

@@ -70,6 +70,7 @@ def test_a_flow_leaves_the_bytes_of_the_stage_and_the_stage_asks_for_nothing(
     assert counts["stored"] >= 30 and not counts["pending"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runner", ["threads", "dask"])
 def test_twenty_shards_are_the_same_whoever_makes_them(runner: str, site: Site, tmp_path: Path) -> None:
     expected = ingest(tmp_path / "by_stage", "manifest")

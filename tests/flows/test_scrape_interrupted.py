@@ -20,7 +20,7 @@ from tests.simulators.server import running_site
 from tests.stages.tiny_project import CHECKOUT
 from tests.torture import num_times
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server")]
 GONE_WITHIN_S = 15.0
 NUM_SEEDS = num_times(1, 3)
 

@@ -96,6 +96,7 @@ def test_siblings_run_together_where_there_are_accelerators_for_them(project: Pa
     assert sorted((project / name).read_text().strip() for name in ("one", "two")) == ["0", "1"]
 
 
+@pytest.mark.long
 def test_results_are_pushed_where_that_is_wanted(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     remote = tmp_path_factory.mktemp("remote")
     with (project / ".dvc/config").open("a") as config:

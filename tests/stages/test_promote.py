@@ -126,6 +126,7 @@ def test_identity_is_of_rows_and_parameters_not_of_snapshot_and_shards(root: Pat
     assert training_identity(root) != first
 
 
+@pytest.mark.long
 def test_commands_promote_and_roll_back(root: Path, checkout: Path) -> None:
     def run(*arguments: str) -> str:
         environment = os.environ | {"PYTHONPATH": str(checkout)}

@@ -15,6 +15,8 @@ from minimagen.stages.train import run_train
 from minimagen.training.checkpoint import verify_state
 from tests.stages.tiny_project import CHECKOUT, journalled, outs_of, run_folder, tiny_params, write_tiny_data
 
+pytestmark = pytest.mark.long
+
 NUM_PROCESSES = 2
 SETTINGS = {"num_steps": 20, "batch_size": 5, "snapshot_epochs": []}
 """Five pictures for two processes: two and three."""

@@ -22,6 +22,8 @@ from minimagen.pipeline import Cascade
 from minimagen.tracking.registry import CHAMPION, Registry
 from tests.small_cascade import CORPUS, write_small_cascade
 
+pytestmark = pytest.mark.long
+
 MODEL = "minimagen-scenes"
 CHECKOUT = Path(__file__).parents[2]
 

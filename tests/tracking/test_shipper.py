@@ -139,6 +139,7 @@ def test_a_hanging_server_neither_holds_up_the_stage_nor_its_end(
     assert server.stage_points("loss") == CURVE
 
 
+@pytest.mark.long
 def test_a_killed_stage_takes_its_shipper_along_and_is_shown_as_killed(tracked_project: Path, checkout: Path) -> None:
     command = [sys.executable, "-c", STAGE_THAT_DIES, str(tracked_project)]
     done = subprocess.run(command, stdout=subprocess.PIPE, cwd=checkout, check=False, env=os.environ)
