@@ -21,6 +21,7 @@ RUNNER = "MINIMAGEN_TASK_RUNNER"
 THREADS, DASK = "threads", "dask"
 _ADDRESS = re.compile(r"[a-z]+://[^\s/?#@]+:\d+")
 _ANSWERS_WITHIN_S = 15
+_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class Crew:
             return DaskTaskRunner(address=self.runner)
         # Processes, not threads: a shard keeps Python busy. No page of Dask's, no limit of memory below the machine's.
         workers = {"n_workers": self.num_workers, "threads_per_worker": 1, "memory_limit": 0}
-        return DaskTaskRunner(cluster_kwargs=workers | {"host": "127.0.0.1", "dashboard_address": None})
+        # A free port of loopback: of two flows at once the second one found Dask's usual port taken.
+        place = {"host": _HOST, "dashboard_address": f"{_HOST}:0", "scheduler_kwargs": {"dashboard": False}}
+        return DaskTaskRunner(cluster_kwargs=workers | place)
 
 
 def crew_of(runner: str | None, workers: int | None) -> Crew:

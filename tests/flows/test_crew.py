@@ -1,4 +1,6 @@
 import os
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from distributed import LocalCluster
@@ -33,8 +35,22 @@ def test_the_runner_is_prefect_s() -> None:
     assert isinstance(Crew("dask", 3).task_runner(), DaskTaskRunner)
 
 
+def test_two_flows_at_once_have_a_dask_each_on_loopback() -> None:
+    runners = [Crew("dask", 1).task_runner() for _ in range(2)]
+    places: list[tuple[str, int]] = []
+
+    with ExitStack() as held:
+        for runner in runners:
+            assert isinstance(runner, DaskTaskRunner)
+            cluster: Any = held.enter_context(LocalCluster(**runner.cluster_kwargs))  # pyright: ignore[reportArgumentType]
+            places += [one.getsockname() for one in cluster.scheduler.http_server._sockets.values()]
+
+    assert {host for host, _ in places} == {"127.0.0.1"}
+    assert len({port for _, port in places}) == 2
+
+
 def test_a_scheduler_has_its_own_workers() -> None:
-    local = {"processes": False, "protocol": "tcp://", "dashboard_address": None}
+    local = {"processes": False, "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}
     cluster = LocalCluster(n_workers=1, threads_per_worker=3, **local)
     with cluster:
         address = cluster.scheduler_address
