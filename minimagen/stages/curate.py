@@ -19,6 +19,7 @@ from minimagen.files import sha256_file, write_json
 from minimagen.manifest import Manifest, read_manifest, write_manifest
 from minimagen.rows import CURATED_SCHEMA, ROW_SCHEMA, Failure, Rejection
 from minimagen.shards import ShardFile, iter_images, read_table, shard_path, write_failures, write_table
+from minimagen.sources.tombstones import read_tombstones
 from minimagen.stages.run_lock import run_lock, stage_lock
 
 RAW = Path("data/raw")
@@ -48,7 +49,8 @@ def run_curate(params: Params, root: Path = Path()) -> None:
 
     Raises:
         ConfigError: data/raw has a folder that is not a source of the parameters.
-        ValueError: a source is not ingested, a shard is damaged, or there are not two groups to split.
+        ValueError: a source is not ingested, its purge was interrupted, a shard is damaged, or there are not two groups
+            to split.
         BusyError: another process curates.
     """
     with run_lock(stage_lock(root, "curate")):
@@ -83,6 +85,8 @@ def _read_sources(params: Params, raw: Path) -> dict[str, Manifest]:
             "delete it, or list it"
         )
     manifests = {source: read_manifest(raw / source) for source in sorted(params.sources)}
+    for source in manifests:
+        read_tombstones(raw / source)  # rows that a purge has not come to yet must not go on
     versions = {source: manifest.cleaner_version for source, manifest in manifests.items()}
     if len(set(versions.values())) > 1:
         raise UserError(f"{raw}: captions were cleaned by different versions {versions}: run ingest again")
