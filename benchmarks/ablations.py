@@ -19,7 +19,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -80,13 +79,6 @@ class Bench:
         num_scenes: int | None = None,
         params: Params | None = None,
     ) -> None:
-        self.origin = {
-            "folder": folder,
-            "num_steps": num_steps,
-            "num_captions": num_captions,
-            "num_scenes": num_scenes,
-            "params": params,
-        }
         self.params = params or demo_params()
         self.folder = folder
         self.num_steps, self.num_captions, self._num_scenes = num_steps, num_captions, num_scenes
@@ -169,7 +161,7 @@ def run_missing_together(
     missing = _missing(arms, seeds, path)
     needed = [*missing, *((reference_of(BASE), seed) for _, seed in missing)]
     trainings = {bench.model_folder(arm, seed): (arm, seed) for arm, seed in needed}
-    with ProcessPoolExecutor(num_jobs, multiprocessing.get_context("spawn"), _open_here, (bench.origin,)) as pool:
+    with ProcessPoolExecutor(num_jobs, multiprocessing.get_context("spawn"), _open_here, (bench,)) as pool:
         deque(pool.map(_train_here, trainings.values()), maxlen=0)
         for found in as_completed([pool.submit(_run_here, arm, seed) for arm, seed in missing]):
             yield _kept(found.result(), path)
@@ -191,9 +183,9 @@ _benches: list[Bench] = []
 """Of this process: its data are made once."""
 
 
-def _open_here(origin: Mapping[str, Any]) -> None:
+def _open_here(bench: Bench) -> None:
     torch.set_num_threads(1)
-    _benches.append(Bench(**origin))
+    _benches.append(bench)
 
 
 def _train_here(task: tuple[Arm, int]) -> None:

@@ -57,6 +57,12 @@ class Served:
         """Asks for pictures."""
         return self.post("/invocations", {"inputs": list(prompts), "params": params})
 
+    def draw_on_page(self, prompt: str, **fields: object) -> Answer:
+        """Asks for a picture as the studio's page does, of the cascade that it offers first."""
+        offered = self.ask("GET", "/api/models").json()["models"]
+        assert isinstance(offered, list)
+        return self.post("/api/draw", {"model": offered[0]["key"], "prompt": prompt, **fields})
+
     def connect(self, start: bytes) -> socket.socket:
         """Opens a connection and sends the start of a request; the caller closes it."""
         opened = socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_TIMEOUT_S)

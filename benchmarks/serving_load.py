@@ -1,7 +1,7 @@
 """What a server answers under load: many clients at once, beside connections that are slow on purpose.
 
-    python -m benchmarks.serving_load
-    python -m benchmarks.serving_load --model data --requests 1000
+    python -m benchmarks.serving_load --model data --requests 1000    the served model
+    python -m benchmarks.serving_load --project .                     the studio's page of a project
 
 Every request is answered or refused with a reason; memory is the server's own, resident, before and after.
 """
@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -59,38 +59,61 @@ class Load:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="folder of a trained cascade")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", type=Path, help="folder of a trained cascade, for minimagen serve")
+    what.add_argument("--project", type=Path, help="folder of a project that has one, for minimagen studio")
     parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--slow", type=int, default=100, help="slow connections")
     parser.add_argument("--json", type=Path, help="write the table there as well")
     options = parser.parse_args(arguments)
     machine = describe_machine()
-    with tempfile.TemporaryDirectory() as folder:
-        loads = measure(options.model.resolve(), Path(folder), options.requests, options.clients, options.slow)
+    numbers = (options.requests, options.clients, options.slow)
+    if options.project is not None:
+        loads = measure_page(options.project, *numbers)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            loads = measure(options.model.resolve(), Path(folder), *numbers)
     rows = [load.row(name) for name, load in loads.items()]
     show(Report(f"{options.clients} clients at once", rows, (), machine), options.json)
 
 
 def measure(model: Path, root: Path, num_requests: int, num_clients: int, num_slow: int) -> dict[str, Load]:
-    """Returns what became of requests alone, beside slow connections, and of as many at once as the line refuses."""
+    """Returns what became of requests to a served model alone, beside slow connections, and of as many at once as the
+    line refuses."""
     with serving(["serve", "--model", str(model)], root) as served:
-        run_load(served, num_requests // 2, num_clients)  # what grows once has grown by now
-        loads = {"alone": run_load(served, num_requests, num_clients)}
-        with slow_connections(served, num_slow):
-            loads[f"beside {num_slow} slow connections"] = run_load(served, num_requests, num_clients)
-        loads["64 clients"] = run_load(served, num_requests, 64)
+        return _loads(served, lambda seed: served.draw([PROMPT], seed=seed), num_requests, num_clients, num_slow)
+
+
+def measure_page(project: Path, num_requests: int, num_clients: int, num_slow: int) -> dict[str, Load]:
+    """As ``measure``, of the requests that the studio's page makes."""
+    with serving(["studio"], project) as served:
+        return _loads(served, lambda seed: served.draw_on_page(PROMPT, seed=seed), num_requests, num_clients, num_slow)
+
+
+def _loads(
+    served: Served, draw: Callable[[int], Answer], num_requests: int, num_clients: int, num_slow: int
+) -> dict[str, Load]:
+    run_load(served, draw, num_requests // 2, num_clients)  # what grows once has grown by now
+    loads = {"alone": run_load(served, draw, num_requests, num_clients)}
+    with slow_connections(served, num_slow):
+        loads[f"beside {num_slow} slow connections"] = run_load(served, draw, num_requests, num_clients)
+    loads["64 clients"] = run_load(served, draw, num_requests, 64)
     return loads
 
 
-def run_load(served: Served, num_requests: int, num_clients: int) -> Load:
-    """Sends requests from some clients, each with a seed of its own, and waits for all answers."""
+def run_load(served: Served, draw: Callable[[int], Answer], num_requests: int, num_clients: int) -> Load:
+    """Sends requests from some clients, each with a seed of its own, and waits for all answers.
+
+    Args:
+        draw: sends one, given its seed.
+    """
     process = psutil.Process(served.process.pid)
     before = process.memory_info().rss
 
     def ask(seed: int) -> tuple[Answer, float]:
         start_s = time.monotonic()
-        answer = served.draw([PROMPT], seed=seed)
+        answer = draw(seed)
         return answer, time.monotonic() - start_s
 
     with ThreadPoolExecutor(num_clients) as pool:

@@ -6,8 +6,9 @@ table is printed.
 
 import pytest
 
-from benchmarks.serving_load import Load, measure
+from benchmarks.serving_load import Load, measure, measure_page
 from benchmarks.tables import Report, show
+from tests.serving.studio_project import write_studio_project
 from tests.small_cascade import write_small_cascade
 from tests.torture import TORTURE
 
@@ -19,9 +20,11 @@ NOISE_S = 0.25
 """What another process on the same cores may cost a request."""
 
 
-@pytest.fixture(scope="module")
-def loads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Load]:
+@pytest.fixture(scope="module", params=["served model", "page"])
+def loads(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Load]:
     root = tmp_path_factory.mktemp("load")
+    if request.param == "page":
+        return measure_page(write_studio_project(root, is_registered=False), NUM_REQUESTS, NUM_CLIENTS, NUM_SLOW)
     return measure(write_small_cascade(root / "cascade"), root, NUM_REQUESTS, NUM_CLIENTS, NUM_SLOW)
 
 

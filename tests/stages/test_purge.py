@@ -15,6 +15,7 @@ from minimagen.manifest import read_manifest
 from minimagen.shards import count_rows, failures_path, find_report, shard_path
 from minimagen.sources.candidates import candidates_path, iter_candidates
 from minimagen.sources.tombstones import Graves, read_graves, read_tombstones, write_graves
+from minimagen.stages.curate import run_curate
 from minimagen.stages.ingest import run_ingest
 from minimagen.stages.purge import parse_age, purge, run_purge
 from minimagen.stages.run_lock import run_lock
@@ -213,6 +214,19 @@ def _check_no_way_back(folder: Path, untouched: dict[str, bytes], finished: dict
     if left not in (untouched, finished):
         with pytest.raises(UserError, match="finish it first: minimagen purge"):
             read_tombstones(folder)
+
+
+def test_nothing_is_curated_while_a_purge_is_interrupted(case: TmdbCase) -> None:
+    purge(case.folder, BEFORE, state=case.state)
+    run_curate(case.params(SECOND, **CHANGES), case.root)
+    curated = files_of(case.root / "data/curated")
+    graves = read_graves(case.folder)
+    write_graves(case.folder, Graves(graves.by_snapshot, unfinished=BEFORE.isoformat()))
+
+    with pytest.raises(UserError, match=r"tombstones\.json: a purge was interrupted; finish it first"):
+        run_curate(case.params(SECOND, **CHANGES), case.root)
+
+    assert files_of(case.root / "data/curated") == curated
 
 
 def test_an_interrupted_purge_is_finished_even_if_less_is_asked_for(case: TmdbCase, tmp_path: Path) -> None:
