@@ -9,6 +9,7 @@ Drawing is 25 steps of DPM-Solver++(2M) and 15 for super-resolution, guidance 3.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -123,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stage in ("base", "super"):
         models[stage], row = train(case, stage, options.steps, device)
         rows.append(row)
+        print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
     rows += draw(models, case, device)
     title = f"The paper's run: {options.case}, batch {case.batch_size}, {case.precision}"
     show(Report(title, rows, (), machine), options.json)

@@ -3,7 +3,7 @@
 Knows nothing of what the network computes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,10 @@ class Ema:
         }
 
     @torch.no_grad()
-    def update(self, network: nn.Module, decay: float) -> None:
-        """average <- decay average + (1 - decay) parameter."""
-        parameters = [parameter.detach().float() for parameter in network.parameters()]
-        get_ema_multi_avg_fn(decay)(list(self.tensors.values()), parameters, None)
+    def update(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
+        """average <- decay average + (1 - decay) parameter; the parameters are the network's, in its order."""
+        current = [parameter.detach().float() for parameter in parameters]
+        get_ema_multi_avg_fn(decay)(list(self.tensors.values()), current, None)
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:

@@ -59,10 +59,12 @@ class Fault:
     """Whether these samples are the cause."""
 
 
-def state_norms(network: nn.Module, optimizer: Optimizer, averages: Iterable[Tensor]) -> list[Tensor]:
-    """Returns the L2 norms of the ``STATE_PARTS``, each as a scalar on the network's device."""
-    weights = [parameter.detach() for parameter in network.parameters()]
-    slots = [optimizer.state[parameter] for parameter in network.parameters()]
+def state_norms(
+    parameters: Sequence[nn.Parameter], optimizer: Optimizer, averages: Iterable[Tensor]
+) -> list[Tensor]:
+    """Returns the L2 norms of the ``STATE_PARTS``, each as a scalar on the parameters' device."""
+    weights = [parameter.detach() for parameter in parameters]
+    slots = [optimizer.state[parameter] for parameter in parameters]
     moments = [[slot[name] for slot in slots if slot] for name in ("exp_avg", "exp_avg_sq")]
     return [
         torch.nn.utils.get_total_norm(tensors, foreach=True).to(weights[0].device)

@@ -169,9 +169,9 @@ def _advance(state: TrainState, found: _Found, config: TrainingConfig, ranks: Ra
     scaler = ranks.accelerator.scaler
     if scaler is not None:
         scaler.unscale_(state.optimizer)
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    parameters = list(state.network.parameters())  # asked for once, since it walks through all modules
     grad_norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-    parts = state_norms(state.network, state.optimizer, state.ema.tensors.values())
+    parts = state_norms(parameters, state.optimizer, state.ema.tensors.values())
     # Read at once, since a GPU is waited for each time.
     read = torch.cat([torch.stack([found.losses.mean(), grad_norm, *parts]), found.losses]).tolist()
     (loss, norm, *norms), losses = read[: -config.batch_size], read[-config.batch_size :]
@@ -185,7 +185,7 @@ def _advance(state: TrainState, found: _Found, config: TrainingConfig, ranks: Ra
     is_skipped = fault is None and _update(state, norm, scaler, found.keys)
     state.step += 1
     if fault is None:
-        state.ema.update(state.network, decay_at(state.step, config.ema_decay))
+        state.ema.update(parameters, decay_at(state.step, config.ema_decay))
     return StepReport(
         step=state.step,
         loss=loss,

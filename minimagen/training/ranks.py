@@ -115,8 +115,10 @@ class Ranks:
         # Not accelerator.prepare: it rewrites forward in place, of the network that is averaged, validated and saved.
         connected: nn.Module = network
         if execution.compile:
+            # A GPU replays its kernels as CUDA graphs: launched one by one, they take longer than they compute.
+            mode = "reduce-overhead" if self.accelerator.device.type == "cuda" else None
             # Fixed shapes: with lengths left open, the code generator for CPUs of torch 2.13 fails.
-            connected = torch.compile(network, dynamic=False)  # pyright: ignore[reportAssignmentType]
+            connected = torch.compile(network, dynamic=False, mode=mode)  # pyright: ignore[reportAssignmentType]
         return DistributedDataParallel(connected) if self.num_processes > 1 else connected
 
     def _heard(self, is_done: bool) -> bool:

@@ -101,7 +101,7 @@ def in_float64(network: nn.Module, batch: dict[str, torch.Tensor]) -> None:
 def averages(kind: type[Ema]) -> None:
     network = small_network()
     ema = kind(network)
-    check_averages_follow_the_weights(ema, network, lambda decay: ema.update(network, decay))
+    check_averages_follow_the_weights(ema, network, lambda decay: ema.update(network.parameters(), decay))
 
 
 DROPPED = {"is_dropped": torch.tensor([True, False])}

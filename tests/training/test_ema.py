@@ -16,7 +16,7 @@ def test_the_average_of_a_moving_weight_is_the_geometric_sum() -> None:
 
     for value in values[1:]:
         nn.init.constant_(network.weight, value)
-        ema.update(network, 0.9)
+        ema.update(network.parameters(), 0.9)
 
     weights = [0.9**4, *(0.1 * 0.9 ** (4 - k) for k in range(1, 5))]
     expected = sum(weight * value for weight, value in zip(weights, values, strict=True))
@@ -30,7 +30,7 @@ def test_a_bf16_network_has_an_fp32_average_that_moves() -> None:
     nn.init.constant_(network.weight, 2.0)
 
     for _ in range(200):
-        ema.update(network, 0.9999)
+        ema.update(network.parameters(), 0.9999)
 
     assert ema.tensors["weight"].dtype == torch.float32
     assert ema.tensors["weight"].item() == pytest.approx(2.0 - 0.9999**200, rel=1e-4)
@@ -48,7 +48,7 @@ def test_a_decay_of_zero_copies_the_weights() -> None:
     ema = Ema(network)
     nn.init.ones_(next(network.parameters()))
 
-    ema.update(network, 0.0)
+    ema.update(network.parameters(), 0.0)
 
     for name, value in network.named_parameters():
         torch.testing.assert_close(ema.tensors[name], value.detach(), rtol=0, atol=0)
