@@ -111,7 +111,8 @@ class ExecutionConfig(Section):
     recompute: bool
     """Keep no activations inside the levels of the U-Net, compute them again on the way back (Chen et al. 2016)."""
     compile: bool
-    """Translate the network into machine code at the first step (torch.compile): minutes, then faster steps."""
+    """Translate the network into machine code at the first step (torch.compile): minutes, then faster steps; on a GPU
+    kernels are replayed as CUDA graphs."""
     channels_last: bool
     """Keep the channels of a pixel side by side in memory, which convolutions of some machines like better."""
 

@@ -94,7 +94,8 @@ def _train(
             held.callback(_write_timings, run_folder / "timings.json", session)
             session.resume()
             _check_room(run_folder, session.course.state)
-        _advise(inputs)
+        if (num_left := num_steps - session.course.state.step) > 0:
+            _advise(inputs, num_left / num_steps)
         session.run(current)
         exit_code = interrupt.exit_code
         with ranks.main_first():
@@ -105,7 +106,8 @@ def _train(
             raise SystemExit(exit_code)
         curves, step = read_curves(tracked.journal.path), session.course.state.step
         tracked.finish(curves[step])
-        print(f"train {name}: {step} steps, {session.timings()['images_per_s']} images/s -> {MODELS / name}")
+        speed = f"{session.timings()['images_per_s']} images/s" if session.num_steps_done else "none of them now"
+        print(f"train {name}: {step} steps, {speed} -> {MODELS / name}")
 
 
 def _follow(inputs: TrainingInputs, run_folder: Path, ranks: Ranks, interrupt: Interrupt) -> None:
@@ -137,7 +139,7 @@ def _track(params: Params, inputs: TrainingInputs, root: Path, run_folder: Path)
     return tracked
 
 
-def _advise(inputs: TrainingInputs) -> None:
+def _advise(inputs: TrainingInputs, share_left: float) -> None:
     line = advice(len(inputs.training), inputs.section.unet.dropout)
     if line is not None:
         logger.info("unets.%s: %s", inputs.record.name, line)
@@ -149,7 +151,7 @@ def _advise(inputs: TrainingInputs) -> None:
         num_steps=inputs.record.num_steps,
         num_pictures=len(inputs.training),
     )
-    seconds = estimate_seconds(cost.gflop_forward, planned.num_seen, inputs.device)
+    seconds = estimate_seconds(cost.gflop_forward, planned.num_seen, inputs.device) * share_left
     print(f"train {planned}; about {clock(seconds)} on this machine as it is now", flush=True)
 
 

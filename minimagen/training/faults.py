@@ -59,9 +59,7 @@ class Fault:
     """Whether these samples are the cause."""
 
 
-def state_norms(
-    parameters: Sequence[nn.Parameter], optimizer: Optimizer, averages: Iterable[Tensor]
-) -> list[Tensor]:
+def state_norms(parameters: Sequence[nn.Parameter], optimizer: Optimizer, averages: Iterable[Tensor]) -> list[Tensor]:
     """Returns the L2 norms of the ``STATE_PARTS``, each as a scalar on the parameters' device."""
     weights = [parameter.detach() for parameter in parameters]
     slots = [optimizer.state[parameter] for parameter in parameters]

@@ -71,6 +71,7 @@ def test_captions_are_encoded(batch_tokens: int, is_distinct: bool, tmp_path: Pa
     encoding_step(setting, open_encoder("tiny", tmp_path))()
 
 
+@pytest.mark.long
 def test_ladder_prints_a_table_and_writes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from benchmarks import paper_run
 from benchmarks.peers import THE_CASE
 
 
+@pytest.mark.long
 def test_run_tells_what_each_part_took(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

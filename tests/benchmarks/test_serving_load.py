@@ -1,7 +1,6 @@
 """Many clients at once, beside slow connections: every request is answered or refused with a reason, memory stays.
 
-A slice of them in `make test`; in `make torture-ci` 100 requests from 8 clients, beside 100 slow connections, and the
-table is printed.
+In `make torture-ci`: 100 requests from 8 clients, beside 100 slow connections, and the table is printed.
 """
 
 import pytest
@@ -12,7 +11,9 @@ from tests.serving.studio_project import write_studio_project
 from tests.small_cascade import write_small_cascade
 from tests.torture import TORTURE
 
-NUM_REQUESTS, NUM_CLIENTS, NUM_SLOW = (100 * TORTURE, 8, 100) if TORTURE else (24, 4, 24)
+pytestmark = pytest.mark.skipif(TORTURE == 0, reason="run by make torture-ci")
+
+NUM_REQUESTS, NUM_CLIENTS, NUM_SLOW = 100 * TORTURE, 8, 100
 MAX_GROWTH_BYTES = 16 * 2**20
 """Less than a picture of a tenth of a megabyte kept for each request would take."""
 

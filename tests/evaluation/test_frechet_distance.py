@@ -57,6 +57,7 @@ def test_usual_estimate_is_that_of_torchmetrics():
     assert frechet_distance(drawn, real, generator(0)).usual == pytest.approx(float(metric.compute()), rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_correction_takes_the_bias_off(case: str):
     first, second = (spread_gaussian(8, **options) for options in CASES[case])

@@ -12,6 +12,7 @@ from flows.local_server import WORK_POOL
 from flows.plan import ACCELERATOR
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
 def test_furnishing_again_leaves_what_a_user_has_changed() -> None:
     with get_client(sync_client=True) as client:

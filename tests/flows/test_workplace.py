@@ -126,6 +126,7 @@ def test_a_project_outside_git_is_told_so(tmp_path: Path, checkout: Path) -> Non
         workplace(tmp_path, Choice("demo"))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("prefect_server")
 def test_the_flow_works_in_that_folder_with_its_code_and_finds_its_work_again(
     checkout_of_its_own: Path, monkeypatch: pytest.MonkeyPatch

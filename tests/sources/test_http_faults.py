@@ -45,6 +45,16 @@ def test_faults_end_as_documented(tmp_path: Path, checkout: Path) -> None:
 
 
 def _check(cases: Sequence[Case], folder: Path, checkout: Path) -> None:
+    if not (wrong := _ask(cases, folder / "all", checkout)):
+        return
+    # A machine that was busy for a second looks like a server that was: what went wrong is asked again by itself.
+    again = _ask(list(wrong), folder / "again", checkout)
+    assert not again, wrong
+
+
+def _ask(cases: Sequence[Case], folder: Path, checkout: Path) -> dict[Case, tuple[list[str], object]]:
+    """Returns how the cases ended that did not end as documented, and how they should have."""
+    folder.mkdir()
     clock = ScaledClock(200.0, time.monotonic(), time.time())
     late = [f"/{'/'.join(case)}" for case in cases if case[0] == "never_accept"]
     prepare_bombs()
@@ -53,17 +63,16 @@ def _check(cases: Sequence[Case], folder: Path, checkout: Path) -> None:
         told = _run(order | {"cases": [_order_of(site, *case) for case in cases]}, site, checkout)
         with pytest.raises(BlockingIOError):
             canary.accept()
-    wrong = {
-        name: (result["outcomes"], wanted)
-        for case in cases
-        for name, result in [("/".join(case), told["results"]["/".join(case)])]
-        if result["outcomes"] != (wanted := expected(*case, num_items=len(result["outcomes"])))
-    }
-    assert not wrong
     assert site.leaked == []
     assert max(result["took_s"] for result in told["results"].values()) < LONGEST_S + SLACK_S
     assert told["peak_bytes"] < PEAK_BYTES
     assert KEY not in "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+    outcomes = {case: told["results"]["/".join(case)]["outcomes"] for case in cases}
+    return {
+        case: (found, wanted)
+        for case, found in outcomes.items()
+        if found != (wanted := expected(*case, num_items=len(found)))
+    }
 
 
 def _order_of(site: FaultySite, behaviour: str, kind: str, phase: str) -> dict[str, Any]:

@@ -86,13 +86,17 @@ def test_speed_is_kept_out_of_the_outs(trained: Path) -> None:
         assert b"images_per_s" not in content and str(trained).encode() not in content, name
 
 
-def test_a_finished_training_run_again_trains_nothing_and_changes_no_byte(tmp_path: Path) -> None:
+def test_a_finished_training_run_again_trains_nothing_and_changes_no_byte(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_tiny_data(tmp_path)
     run_train(tiny_params(num_steps=4), "base", tmp_path)
     before = outs_of(tmp_path)
+    capsys.readouterr()
 
     run_train(tiny_params(num_steps=4), "base", tmp_path)
 
+    assert capsys.readouterr().out == "train base: 4 steps, none of them now -> data/models/base\n"
     assert outs_of(tmp_path) == before
     assert json.loads((run_folder(tmp_path) / "timings.json").read_text())["num_steps"] == 0
 
