@@ -8,9 +8,7 @@ of the machine's rate of matrix products, measured in the same run with the rung
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +20,7 @@ from benchmarks.load_ours import LoadSetting
 from benchmarks.peer_side.case import Case
 from benchmarks.peer_side.matrix_rate import matrix_rate
 from benchmarks.peers import CASES, THE_CASE
-from benchmarks.rounds import Timing, Worker, in_turn, speed_of
+from benchmarks.rounds import Measured, Order, measure_workers, speed_of
 from benchmarks.sample_ours import SampleSetting
 from benchmarks.tables import Cell, Report, describe_machine, show
 from minimagen.stages.device import device_from_environment
@@ -138,49 +136,37 @@ def measure(ladder: Ladder, only: Sequence[str], *, num_rounds: int, num_steps: 
     # A GPU holds one large network at a time, and hardly drifts.
     is_alone = device_from_environment() == "cuda"
     groups = [[name] for name in rungs] if is_alone else [list(rungs)]
-    timings: dict[str, list[Timing]] = {}
-    facts: dict[str, Mapping[str, Any]] = {}
+    measured: dict[str, Measured] = {}
     for group in groups:
-        with ExitStack() as held:
-            errors = Path(held.enter_context(tempfile.TemporaryDirectory()))
-            workers: dict[str, Worker] = {}
-            for number, name in enumerate(group):
-                print(f"{name} warms up", file=sys.stderr, flush=True)
-                setting = rungs[name]
-                command = [sys.executable, "-m", ladder.worker, setting.text()]
-                worker = Worker(command, num_threads=setting.num_threads, errors=errors / f"{number}.txt")
-                workers[name] = held.enter_context(worker)
-            timings |= in_turn(workers, num_rounds=num_rounds, num_steps=num_steps)
-            facts |= {name: worker.facts for name, worker in workers.items()}
+        orders = {
+            name: Order([sys.executable, "-m", ladder.worker, rungs[name].text()], rungs[name].num_threads)
+            for name in group
+        }
+        measured |= measure_workers(orders, num_rounds=num_rounds, num_steps=num_steps)
     kinds = dict.fromkeys((setting.precision, setting.num_threads) for setting in rungs.values())
     rates = {kind: _rate(*kind) for kind in kinds}
     rows: list[dict[str, Cell]] = []
     flops_before: float | None = None
     for name, setting in rungs.items():
-        flops = _flops_per_item(facts[name])
+        flops = _flops_per_item(measured[name].facts)
         # What torch cannot count in compiled code is what the rung before computed.
         flops_before = flops_before if flops is None else flops
         rate = rates[setting.precision, setting.num_threads]
-        rows.append(_row(name, timings, facts, num_steps, ladder.unit, flops_before, rate))
+        rows.append(_row(name, measured, num_steps, ladder.unit, flops_before, rate))
     return rows
 
 
 def _row(
-    name: str,
-    timings: Mapping[str, Sequence[Timing]],
-    facts: Mapping[str, Mapping[str, Any]],
-    num_steps: int,
-    unit: str,
-    flops: float | None,
-    rate: float,
+    name: str, measured: Mapping[str, Measured], num_steps: int, unit: str, flops: float | None, rate: float
 ) -> dict[str, Cell]:
-    num_items, first = num_steps * facts[name]["num_items"], next(iter(timings))
-    speed = speed_of(timings[name], num_items)
-    start = speed_of(timings[first], num_steps * facts[first]["num_items"])
+    own, first = measured[name], next(iter(measured.values()))
+    num_items = num_steps * own.facts["num_items"]
+    speed = speed_of(own.timings, num_items)
+    start = speed_of(first.timings, num_steps * first.facts["num_items"])
     return {
         "rung": name,
         f"{unit}/s": str(speed),
-        f"{unit}/cpu-s": speed_of(timings[name], num_items, of_cpu=True).median,
+        f"{unit}/cpu-s": speed_of(own.timings, num_items, of_cpu=True).median,
         "times the start": speed.median / start.median,
         f"GFLOP/{unit.removesuffix('s')}": None if flops is None else flops / 1e9,
         "share of matrix rate": None if flops is None else f"{speed.median * flops / rate:.0%}",

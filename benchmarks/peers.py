@@ -14,7 +14,6 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import torch
 from benchmarks.course import demo_params
 from benchmarks.peer_side.case import Case
 from benchmarks.peer_side.matrix_rate import matrix_rate
-from benchmarks.rounds import Timing, Worker, in_turn, ratio_of, speed_of
+from benchmarks.rounds import Measured, Order, measure_workers, ratio_of, speed_of
 from benchmarks.scenes_data import build_tokenizer, draw_scenes
 from benchmarks.setup_peers import peer_python
 from benchmarks.tables import Cell, Report, describe_machine, show
@@ -114,27 +113,15 @@ def loop_entrants(case: Case, folder: Path) -> list[Entrant]:
 
 def compare(entrants: Sequence[Entrant], *, num_rounds: int, num_steps: int) -> list[dict[str, Cell]]:
     """Starts every contestant, measures them in turn and returns a row for each."""
-    with ExitStack() as held:
-        errors = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        workers: dict[str, Worker] = {}
-        for number, entrant in enumerate(entrants):
-            print(f"{entrant.case.stage}: {entrant.name} warms up", file=sys.stderr, flush=True)
-            worker = Worker(entrant.command(), num_threads=entrant.case.num_threads, errors=errors / f"{number}.txt")
-            workers[entrant.name] = held.enter_context(worker)
-        timings = in_turn(workers, num_rounds=num_rounds, num_steps=num_steps)
-        facts = {name: worker.facts for name, worker in workers.items()}
+    orders = {entrant.name: Order(entrant.command(), entrant.case.num_threads) for entrant in entrants}
+    measured = measure_workers(orders, num_rounds=num_rounds, num_steps=num_steps)
     rate = matrix_rate("fp32", torch.device(device_from_environment()))
-    return [_row(entrant, facts[entrant.name], timings, num_steps, rate) for entrant in entrants]
+    return [_row(entrant, measured, num_steps, rate) for entrant in entrants]
 
 
-def _row(
-    entrant: Entrant,
-    facts: Mapping[str, object],
-    timings: Mapping[str, Sequence[Timing]],
-    num_steps: int,
-    rate: float,
-) -> dict[str, Cell]:
-    own, num_images = timings[entrant.name], num_steps * entrant.case.batch_size
+def _row(entrant: Entrant, measured: Mapping[str, Measured], num_steps: int, rate: float) -> dict[str, Cell]:
+    facts, num_images = measured[entrant.name].facts, num_steps * entrant.case.batch_size
+    own, ours = measured[entrant.name].timings, measured[OURS].timings
     speed, flops, num_parameters = speed_of(own, num_images), facts["flops"], facts["num_parameters"]
     assert isinstance(num_parameters, int)
     gflop = flops / entrant.case.batch_size / 1e9 if isinstance(flops, float) else None
@@ -144,8 +131,8 @@ def _row(
         "parameters": num_parameters,
         "images/s": str(speed),
         "images/cpu-s": speed_of(own, num_images, of_cpu=True).median,
-        "ratio": str(ratio_of(timings[OURS], own)),
-        "ratio, cpu": ratio_of(timings[OURS], own, of_cpu=True).median,
+        "ratio": str(ratio_of(ours, own)),
+        "ratio, cpu": ratio_of(ours, own, of_cpu=True).median,
         "GFLOP/image": gflop,
         "share of matrix rate": None if gflop is None else f"{speed.median * gflop * 1e9 / rate:.0%}",
     }

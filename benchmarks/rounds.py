@@ -9,13 +9,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from minimagen.config import ConfigError
 
@@ -139,3 +141,36 @@ def in_turn(contestants: Mapping[str, Contestant], *, num_rounds: int, num_steps
             timings[name].append(contestants[name].run(num_steps))
         print(f"round {turn + 1} of {num_rounds}", file=sys.stderr, flush=True)
     return timings
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A worker before its process is started."""
+
+    command: Sequence[str]
+    num_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a worker told of itself, and its measurements."""
+
+    facts: Mapping[str, Any]
+    timings: Sequence[Timing]
+
+
+def measure_workers(orders: Mapping[str, Order], *, num_rounds: int, num_steps: int) -> dict[str, Measured]:
+    """Starts a worker for every order, measures them in turn and ends them.
+
+    Raises:
+        ConfigError: one died before it was ready.
+    """
+    with ExitStack() as held:
+        errors = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        workers: dict[str, Worker] = {}
+        for number, (name, order) in enumerate(orders.items()):
+            print(f"{name} warms up", file=sys.stderr, flush=True)
+            worker = Worker(order.command, num_threads=order.num_threads, errors=errors / f"{number}.txt")
+            workers[name] = held.enter_context(worker)
+        timings = in_turn(workers, num_rounds=num_rounds, num_steps=num_steps)
+        return {name: Measured(worker.facts, timings[name]) for name, worker in workers.items()}

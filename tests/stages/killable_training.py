@@ -48,7 +48,7 @@ def do_in_advance() -> None:
         importlib.import_module(name)
     run_identity.source_sha256 = functools.cache(run_identity.source_sha256)
     run_identity.source_sha256(Path(train.__file__))
-    train._advise = lambda inputs: None
+    train._advise = lambda inputs, share_left: None
 
 
 def run(root: Path, unet: str, settings: dict[str, object]) -> int:
