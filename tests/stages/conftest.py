@@ -17,7 +17,7 @@ _source_sha256 = functools.cache(run_identity.source_sha256)
 def quick_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out what half of a tiny training is spent on: the sources' hash but once, and the advice at the start."""
     monkeypatch.setattr(run_identity, "source_sha256", _source_sha256)
-    monkeypatch.setattr(train, "_advise", lambda inputs: None)
+    monkeypatch.setattr(train, "_advise", lambda inputs, share_left: None)
 
 
 @pytest.fixture(scope="session")
