@@ -52,7 +52,8 @@ def plan_of(name: str, section: UNetSection, cost: UNetCost, device: torch.devic
     if num_steps is None:
         return f"{name}: {section.training.num_epochs:,} passes over the training pictures, however many there will be"
     planned = forecast(name, section, num_parameters=cost.num_parameters, num_steps=num_steps, num_pictures=None)
-    return f"{planned}; about {clock(estimate_seconds(cost.gflop_forward, planned.num_seen, device))} on this machine"
+    seconds = estimate_seconds(cost.gflop_forward, planned.num_seen, num_steps, device)
+    return f"{planned}; about {clock(seconds)} on this machine"
 
 
 def cost_table(params: Params, costs: Mapping[str, UNetCost], device: torch.device, free: int | None) -> Table:

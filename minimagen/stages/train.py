@@ -151,7 +151,9 @@ def _advise(inputs: TrainingInputs, share_left: float) -> None:
         num_steps=inputs.record.num_steps,
         num_pictures=len(inputs.training),
     )
-    seconds = estimate_seconds(cost.gflop_forward, planned.num_seen, inputs.device) * share_left
+    seconds = share_left * estimate_seconds(
+        cost.gflop_forward, planned.num_seen, inputs.record.num_steps, inputs.device
+    )
     print(f"train {planned}; about {clock(seconds)} on this machine as it is now", flush=True)
 
 

@@ -18,6 +18,9 @@ SHORT = 0.5
 FORWARD_AND_BACKWARD = 3
 SHARE_OF_MATRIX_RATE = 0.7
 """What trainings reach of the rate of a large matrix product (docs/experiments.md: 0.64 to 0.88 on a CPU)."""
+MIN_STEP_S = {"cpu": 0.0, "cuda": 0.05}
+"""A GPU's kernels are launched one by one, which takes so long at least (docs/experiments.md: 0.04
+to 0.13 s a step of an H100 that had little to compute)."""
 MATRIX_SIDE = {"cpu": 1024, "cuda": 4096}
 NUM_PRODUCTS = 4
 
@@ -84,14 +87,15 @@ def forecast(
     return Forecast(unet, num_steps * section.training.batch_size, num_pictures, min(alike, key=distance))
 
 
-def estimate_seconds(gflop_forward: float, num_seen: int, device: torch.device) -> float:
-    """Returns about how long training on so many pictures takes on this machine as it is now.
+def estimate_seconds(gflop_forward: float, num_seen: int, num_steps: int, device: torch.device) -> float:
+    """Returns about how long training on so many pictures in so many steps takes on this machine as it is now.
 
     Args:
         gflop_forward: 10^9 operations of one picture's forward pass.
     """
     rate = SHARE_OF_MATRIX_RATE * _matrix_rate(device)
-    return FORWARD_AND_BACKWARD * gflop_forward * 1e9 * num_seen / rate
+    computed_s = FORWARD_AND_BACKWARD * gflop_forward * 1e9 * num_seen / rate
+    return max(computed_s, num_steps * MIN_STEP_S[device.type])
 
 
 def clock(seconds: float) -> str:

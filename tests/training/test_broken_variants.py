@@ -1,6 +1,6 @@
 """Eight ways in which diffusion code is often wrong, each built on purpose, and the check that notices it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -90,7 +90,7 @@ def negated(network: Callable[..., torch.Tensor], xt: torch.Tensor, t: torch.Ten
 class Off(Ema):
     """Averages that nobody updates."""
 
-    def update(self, network: nn.Module, decay: float) -> None: ...
+    def update(self, parameters: Iterable[nn.Parameter], decay: float) -> None: ...
 
 
 def in_float64(network: nn.Module, batch: dict[str, torch.Tensor]) -> None:

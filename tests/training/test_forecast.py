@@ -8,7 +8,7 @@ from minimagen.experiments import load_experiment
 from minimagen.sources.scene_deal import deal_scene
 from minimagen.text.locate import describe
 from minimagen.training.cost import unet_cost
-from minimagen.training.forecast import KNOWN, clock, estimate_seconds, forecast
+from minimagen.training.forecast import KNOWN, MIN_STEP_S, clock, estimate_seconds, forecast
 from tests.stages.tiny_project import CHECKOUT
 
 PARAMS = load_params(CHECKOUT / "experiments/demo.yaml")
@@ -61,9 +61,16 @@ def test_what_is_on_record_is_what_the_experiments_are(experiment: str, unet: st
 def test_time_grows_with_pictures_and_operations():
     device = torch.device("cpu")
 
-    short, long = estimate_seconds(0.1, 1000, device), estimate_seconds(10.0, 100_000, device)
+    short, long = estimate_seconds(0.1, 1000, 100, device), estimate_seconds(10.0, 100_000, 100, device)
 
     assert 0.0 < 100 * short < long
+
+
+def test_a_step_of_a_gpu_takes_as_long_as_its_launches(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("minimagen.training.forecast._matrix_rate", lambda device: 5e13)
+
+    assert estimate_seconds(0.076, 9_600, 300, torch.device("cuda")) == 300 * MIN_STEP_S["cuda"]
+    assert estimate_seconds(239.0, 9_600, 300, torch.device("cuda")) > 300 * MIN_STEP_S["cuda"]
 
 
 @pytest.mark.parametrize(
