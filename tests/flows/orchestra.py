@@ -245,10 +245,14 @@ def orchestra(root: Path) -> Iterator[Orchestra]:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """Returns the environment of a user's terminal: the checkout's packages and its plugin."""
+    """Returns the environment of a user's terminal: the checkout's packages, commands and its plugin."""
     if not (root / "installed").exists():
         write_entry_points(root / "installed")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "installed"), str(CHECKOUT)])}
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(PREFECT.parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(root / "installed"), str(CHECKOUT)]),
+    }
 
 
 def is_python(process: psutil.Process, module: str) -> bool:
