@@ -150,9 +150,18 @@ class Orchestra:
         return {each["name"]: each["state"]["name"] for each in found}
 
     def log(self, run: str) -> str:
-        """Returns what a run has said."""
-        question = {"logs": {"flow_run_id": {"any_": [run]}}}
-        return "\n".join(each["message"] for each in json.loads(self._ask("/logs/filter", question)))
+        """Returns what a run has said and the server has by now."""
+        lines: list[str] = []
+        while True:
+            question = {"logs": {"flow_run_id": {"any_": [run]}}, "offset": len(lines)}
+            page = [each["message"] for each in json.loads(self._ask("/logs/filter", question))]
+            lines += page
+            if not page:
+                return "\n".join(lines)
+
+    def log_with(self, run: str, text: str) -> str:
+        """Returns what a run has said as soon as a text is in it: a log arrives some time after what it tells."""
+        return until(lambda: text in (log := self.log(run)) and log, f"{text!r} in the log of run {run}")
 
     def artifacts(self, run: str) -> list[dict[str, str]]:
         """Returns the artifacts of a run, oldest first."""

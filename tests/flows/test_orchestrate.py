@@ -146,7 +146,7 @@ def test_cancelled_it_saves_and_the_next_run_goes_on_to_the_same_bytes(
     assert watched.returncode == 0, watched.stderr + watched.stdout
     assert "Flow run finished successfully in 'Completed'" in watched.stdout
     (run,) = re.findall(r"UUID: ([0-9a-f-]{36})", watched.stdout)
-    assert f"going on after step {STOPPED_AT + 1} of {NUM_STEPS}" in playing.log(run)
+    playing.log_with(run, f"going on after step {STOPPED_AT + 1} of {NUM_STEPS}")
     assert outs_of(playing.root) == undisturbed
 
 
