@@ -1,8 +1,5 @@
 """How a network is compiled for a GPU, which the machines of the tests do not have: torch.compile is only asked."""
 
-from types import SimpleNamespace
-from typing import cast
-
 import pytest
 import torch
 from accelerate import Accelerator
@@ -21,7 +18,8 @@ def test_graphs_are_replayed_where_no_gradient_outlives_its_part(
 ) -> None:
     asked: list[object] = []
     monkeypatch.setattr(torch, "compile", lambda network, **settings: asked.append(settings["mode"]) or network)
-    ranks = Ranks(cast(Accelerator, SimpleNamespace(device=torch.device(device), num_processes=1)))
+    monkeypatch.setattr(Accelerator, "device", torch.device(device))
+    ranks = Ranks(Accelerator(cpu=True))
 
     ranks.connect(nn.Linear(1, 1), PLAIN.model_copy(update={"compile": True, "accumulate": accumulate}))
 
