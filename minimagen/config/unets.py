@@ -112,7 +112,7 @@ class ExecutionConfig(Section):
     """Keep no activations inside the levels of the U-Net, compute them again on the way back (Chen et al. 2016)."""
     compile: bool
     """Translate the network into machine code at the first step (torch.compile): minutes, then faster steps; on a GPU
-    kernels are replayed as CUDA graphs."""
+    kernels are replayed as CUDA graphs, where one process works through a batch in one part."""
     channels_last: bool
     """Keep the channels of a pixel side by side in memory, which convolutions of some machines like better."""
 

@@ -115,11 +115,20 @@ class Ranks:
         # Not accelerator.prepare: it rewrites forward in place, of the network that is averaged, validated and saved.
         connected: nn.Module = network
         if execution.compile:
-            # A GPU replays its kernels as CUDA graphs: launched one by one, they take longer than they compute.
-            mode = "reduce-overhead" if self.accelerator.device.type == "cuda" else None
             # Fixed shapes: with lengths left open, the code generator for CPUs of torch 2.13 fails.
+            mode = self._compile_mode(execution)
             connected = torch.compile(network, dynamic=False, mode=mode)  # pyright: ignore[reportAssignmentType]
         return DistributedDataParallel(connected) if self.num_processes > 1 else connected
+
+    def _compile_mode(self, execution: ExecutionConfig) -> str | None:
+        """Returns how torch.compile is to launch what it compiled.
+
+        A GPU replays its kernels as CUDA graphs, since launched one by one they take longer than they compute. Not
+        where gradients outlive the part of a batch that they are of: a graph would write over them (pytorch issue
+        169545).
+        """
+        is_one_part = self.num_processes == 1 and execution.accumulate == 1
+        return "reduce-overhead" if self.accelerator.device.type == "cuda" and is_one_part else None
 
     def _heard(self, is_done: bool) -> bool:
         """What the main process says of its success."""
