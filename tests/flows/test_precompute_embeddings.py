@@ -1,14 +1,21 @@
 """The flow that encodes captions beside the stage embed."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
 from flows.precompute_embeddings import precompute_embeddings
 from minimagen.config import load_params
 from minimagen.stages.embed import embed_lock, run_embed
+from tests.flows.orchestra import free_port
 from tests.flows.runs import artifacts_of, states_of_tasks
 from tests.stages.tiny_project import CHECKOUT, files_below
 from tests.text.builders import CORPUS, make_curated, make_encoder
@@ -43,6 +50,37 @@ def embed(root: Path) -> tuple[dict[str, bytes], int]:
     run_embed(load_params(root / "params.yaml"), root)
     timings = json.loads((root / "runs/embed/timings.json").read_text())
     return files_below(root / "data/embeddings"), timings["num_encoded"]
+
+
+@contextmanager
+def dask_scheduler(num_workers: int) -> Iterator[str]:
+    """Yields the address of a scheduler with workers of one thread each, all started by Dask's own commands."""
+    dask = str(Path(sys.executable).with_name("dask"))
+    loopback = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    address = f"tcp://127.0.0.1:{(port := free_port())}"
+    commands = [[dask, "scheduler", "--port", str(port), *loopback]]
+    commands += [[dask, "worker", address, "--nthreads", "1", *loopback]] * num_workers
+    with ExitStack() as held:
+        for command in commands:
+            process = held.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True))
+            held.callback(os.killpg, process.pid, signal.SIGKILL)
+        with Client(address, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(num_workers, timeout=60)
+        yield address
+
+
+@pytest.mark.long
+def test_a_scheduler_that_is_there_makes_the_same_shards_with_its_own_workers(project: Path, tmp_path: Path) -> None:
+    expected, _ = embed(make(tmp_path / "by_stage"))
+
+    with dask_scheduler(2) as address:
+        state = precompute_embeddings(runner=address, return_state=True)
+        with Client(address, set_as_default=False) as client:
+            assert len(client.nthreads()) == 2
+
+    assert {ended for _, ended in states_of_tasks(state, NUM_SHARDS + 1)} == {"Completed"}
+    assert files_below(project / "data/embeddings") == expected
+    assert embed(project) == (expected, 0)
 
 
 @pytest.mark.long
