@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from flows.crew import Crew, crew_of
 from flows.precompute_embeddings import precompute_embeddings
 from minimagen.config import load_params
 from minimagen.stages.embed import embed_lock, run_embed
@@ -75,8 +76,7 @@ def test_a_scheduler_that_is_there_makes_the_same_shards_with_its_own_workers(pr
 
     with dask_scheduler(2) as address:
         state = precompute_embeddings(runner=address, return_state=True)
-        with Client(address, set_as_default=False) as client:
-            assert len(client.nthreads()) == 2
+        assert crew_of(address, None) == Crew(address, 2)  # its workers are there for the next one
 
     assert {ended for _, ended in states_of_tasks(state, NUM_SHARDS + 1)} == {"Completed"}
     assert files_below(project / "data/embeddings") == expected
