@@ -230,6 +230,7 @@ stages:
 """
 
 
+@pytest.mark.long
 def test_cascade_made_smaller_and_whole_again_has_the_first_hashes(project: Path) -> None:
     def dvc(*arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]

@@ -24,6 +24,7 @@ def ignore(_: str) -> None:
     """Says nothing."""
 
 
+@pytest.mark.long
 def test_outcome_is_what_dvc_decided(project: Path) -> None:
     said: list[str] = []
     assert reproduce("draw", said.append) == "Ran"

@@ -85,6 +85,7 @@ def test_failing_stage_is_named_and_stops_the_flow(project: Path) -> None:
     assert train_cascade() == dict.fromkeys(STAGES[:3], "UpToDate") | {"judge": "Ran"}
 
 
+@pytest.mark.long
 def test_siblings_run_together_where_there_are_accelerators_for_them(project: Path) -> None:
     (project / "dvc.yaml").write_text(TOGETHER)
     with get_client(sync_client=True) as client:
@@ -107,6 +108,7 @@ def test_results_are_pushed_where_that_is_wanted(project: Path, tmp_path_factory
     assert {path.name for path in remote.iterdir()} == {"files", "runs"}
 
 
+@pytest.mark.long
 def test_page_at_the_end_tells_outcomes_and_metrics(project: Path) -> None:
     (project / "verdict.json").write_text('{"fine": {"red": 0.25}}')
     text = (project / "dvc.yaml").read_text().replace("cat parts/one ${verdict} > score", "cp verdict.json score.json")

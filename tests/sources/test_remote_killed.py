@@ -77,6 +77,7 @@ def ingests(host: PictureHost, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Ingests(Path(__file__).parents[2], tmp_path_factory.mktemp("ingests"), host, site.url, address)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300 + 20 * NUM_KILLS)
 def test_kills_cost_only_the_rows_in_flight_and_change_no_byte(ingests: Ingests, host: PictureHost) -> None:
     instants = random.Random(2026)

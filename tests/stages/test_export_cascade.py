@@ -91,6 +91,7 @@ def test_the_card_says_what_the_records_say(project: Path) -> None:
         assert f"| `{name}` | `{sha256_file(project / 'out' / name)}` |" in card
 
 
+@pytest.mark.long
 def test_the_lines_of_the_card_run(project: Path, checkout: Path) -> None:
     run_export_cascade(project / "out", project)
     lines = [line[4:] for line in (project / "out/README.md").read_text().splitlines() if line.startswith("    ")]

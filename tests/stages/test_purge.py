@@ -137,6 +137,7 @@ def test_it_says_what_was_deleted_and_what_dvc_has_to_be_told(
     ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_the_command_has_dvc_record_what_is_left(case: TmdbCase) -> None:
     (case.root / "dvc.yaml").write_text(

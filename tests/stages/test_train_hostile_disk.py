@@ -34,6 +34,7 @@ def _only_reads(call: Call) -> bool:
     return call.name == "open" and not call.arguments[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
 
 
+@pytest.mark.long
 def test_any_calls_refused_cost_a_try_at_most(trained: Path, tmp_path: Path, tell_table: TellTable) -> None:
     calls, chance = list[str](), random.Random(0)
     write_tiny_data(tmp_path / "prepared")

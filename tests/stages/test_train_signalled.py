@@ -42,6 +42,7 @@ def check_stopped(root: Path, ended: Ended, orders: tuple[int, ...]) -> int:
     return 0 if ended.code == 0 else ended.last_step - newest
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_told_to_stop_at_random_instants_it_saves_and_ends_as_if_it_never_was(
     trainings: Trainings, tmp_path: Path, tell_table: TellTable
