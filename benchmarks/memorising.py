@@ -9,7 +9,6 @@ verdict on the grid. Nothing tells the monitor which is which.
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,7 +20,6 @@ from benchmarks.tables import Cell, Report, describe_machine, show
 from minimagen.datasets.captioned import Batch, CaptionedImages, Captions
 from minimagen.datasets.pictures import pictures_in_memory
 from minimagen.shapes import PerSample
-from minimagen.stages.training_course import Course
 from minimagen.stages.training_watch import Watch
 from minimagen.training.curves import HELD_OUT_RATIO, NEAREST_RATIO, SEEN_LOSS, VALIDATION_LOSS
 from minimagen.training.grid import draw_grid
@@ -58,23 +56,16 @@ def watch_training(
     positions = held_out_positions(splits, section.training.grid.num_captions)
     for report in course.steps():
         if report.step % every == 0:
-            network = course.state.ema.network(course.state.network)
+            network = course.state.ema.network
 
             def loss_under(batch: Batch, draws: Draws) -> PerSample:
                 return course.objective.loss_under(network, batch, draws)  # noqa: B023
 
-            with _measuring(course):
+            with torch.inference_mode():
                 losses = watch.losses(loss_under)
                 grid = draw_grid(course.objective, network, splits.held_out.batch(positions, seed=seed))
                 look = watch.look(grid)
             yield report.step, losses | look.metrics, look.text, look.is_copying
-
-
-@contextmanager
-def _measuring(course: Course) -> Iterator[None]:
-    course.state.network.eval()
-    with torch.inference_mode():
-        yield
 
 
 def _row(name: str, seed: int, step: int, found: Mapping[str, float], text: str, is_copying: bool) -> dict[str, Cell]:

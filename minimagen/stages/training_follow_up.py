@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from minimagen.contact_sheet import contact_sheet
 from minimagen.datasets.captioned import CaptionedImages
@@ -112,10 +112,8 @@ class FollowUp:
         return Watch(self.course, self.held_out)
 
     def _validate(self, step: int) -> None:
-        with self.spending("validate"), self.interrupt.at_once(), self._averaged():
-            losses = self._watch.losses(
-                lambda batch, draws: self.course.objective.loss_under(self._network, batch, draws)
-            )
+        with self.spending("validate"), self.interrupt.at_once(), self._averaged() as network:
+            losses = self._watch.losses(lambda batch, draws: self.course.objective.loss_under(network, batch, draws))
         self.tracked.metrics(step, losses)
 
     def _draw(self, step: int) -> None:
@@ -126,8 +124,8 @@ class FollowUp:
             distinct[index] for index in spread_indices(min(config.grid.num_captions, len(distinct)), len(distinct))
         ]
         captions, positions = [caption for caption, _ in chosen], [position for _, position in chosen]
-        with self.spending("draw"), self.interrupt.at_once(), self._averaged():
-            pictures = draw_grid(self.course.objective, self._network, self.held_out.batch(positions, seed=config.seed))
+        with self.spending("draw"), self.interrupt.at_once(), self._averaged() as network:
+            pictures = draw_grid(self.course.objective, network, self.held_out.batch(positions, seed=config.seed))
             look = self._watch.look(pictures)
         png = io.BytesIO()
         contact_sheet(pictures, captions, num_columns=NUM_GRID_COLUMNS).save(png, "PNG")
@@ -143,15 +141,11 @@ class FollowUp:
         print(f"train {self.course.record.name}: step {step}: {look.text}", flush=True)
         self.guard.tell(step, is_copying=look.is_copying)
 
-    def _network(self, *args: object, **kwargs: object) -> Tensor:
-        return self.course.state.ema.network(self.course.state.network)(*args, **kwargs)
-
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The network out of training mode and in the precision of training; the loop sets its mode back itself."""
-        self.course.state.network.eval()
+    def _averaged(self) -> Iterator[nn.Module]:
+        """The network with the averages, in the precision of training; the trained one is not touched."""
         with self.course.accelerator.autocast(), torch.inference_mode():
-            yield
+            yield self.course.state.ema.network
 
 
 def tell_refusal(what: str, error: OSError) -> None:

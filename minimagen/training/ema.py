@@ -3,11 +3,11 @@
 Knows nothing of what the network computes.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -31,6 +31,13 @@ class Ema:
         self.tensors: dict[str, Tensor] = {
             name: parameter.detach().to(torch.float32, copy=True) for name, parameter in network.named_parameters()
         }
+        # Not functional_call, which for its time puts the averages into the trained network itself: a signal that ends
+        # a measurement there would leave them in it.
+        own = {id(old): nn.Parameter(self.tensors[name], False) for name, old in network.named_parameters()}
+        self.network = copy.deepcopy(network, own).eval()
+        """The network computed with the averages, out of training mode; they are its weights, so it is always current.
+
+        It shares nothing with the network that is trained."""
 
     @torch.no_grad()
     def update(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
@@ -47,14 +54,3 @@ class Ema:
         """
         for name, average in self.tensors.items():
             average.copy_(tensors[name])
-
-    def network(self, network: nn.Module) -> Callable[..., Tensor]:
-        """Returns the network computed with the averages instead of its weights, which stay untouched.
-
-        It computes in the mode (training or evaluation) in which ``network`` is when it is called.
-        """
-
-        def averaged(*args: object, **kwargs: object) -> Tensor:
-            return functional_call(network, self.tensors, args, kwargs)
-
-        return averaged

@@ -38,7 +38,8 @@ class Interrupt:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the block a signal, or one that came before it, ends the block; nothing may be written in it.
+        """Within the block a signal, or one that came before it, ends the block, between any two instructions of it:
+        nothing may be written in it, and nothing changed that is saved later.
 
         Raises:
             Stopped: a signal came.

@@ -166,5 +166,5 @@ def _has_partial_out(root: Path, stage: str, clean: Clean) -> bool:
     return False
 
 
-def _below(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+def _below(folder: str, files: Mapping[str, str]) -> dict[str, str]:
     return {path: content for path, content in files.items() if path.startswith(f"{folder}/")}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.contents import contents
 from tests.flows.growing_project import CHECKOUT, add_pictures, make_project
 
 NUM_STEPS = 16
@@ -46,11 +47,10 @@ def write_toy(root: Path) -> Path:
     return root
 
 
-def outs_of(root: Path, stage: str) -> dict[str, bytes]:
-    """Returns the content of each file that a stage wrote."""
+def outs_of(root: Path, stage: str) -> dict[str, str]:
+    """Returns what each file that a stage wrote holds."""
     tops = [root / out for out in OUTS[stage]]
-    paths = [path for top in tops for path in ([top] if top.is_file() else sorted(top.rglob("*")))]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+    return contents((path for top in tops for path in ([top] if top.is_file() else top.rglob("*"))), root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Clean:
     """An undisturbed run: the project before each stage, what each wrote, and how long it took."""
 
     befores: dict[str, Path]
-    outs: dict[str, dict[str, bytes]]
+    outs: dict[str, dict[str, str]]
     stage_s: dict[str, float]
     """From the moment that DVC starts the command."""
     root: Path
@@ -150,7 +150,7 @@ def run_clean(warm: WarmDvc, folder: Path) -> Clean:
     """Runs the pipeline stage by stage."""
     root = write_toy(folder / "clean")
     befores: dict[str, Path] = {}
-    outs: dict[str, dict[str, bytes]] = {}
+    outs: dict[str, dict[str, str]] = {}
     stage_s: dict[str, float] = {}
     for number, stage in enumerate(OUTS):
         befores[stage] = shutil.copytree(root, folder / f"before-{number}", symlinks=True)

@@ -30,7 +30,7 @@ ALL_UP_TO_DATE = {"draw": "UpToDate", "train@base": "UpToDate", "judge": "UpToDa
 class Calm:
     """An undisturbed training: what it makes, and how many seconds its steps take."""
 
-    outs: dict[str, bytes]
+    outs: dict[str, str]
     seconds: float
 
 

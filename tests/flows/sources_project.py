@@ -15,12 +15,13 @@ from ruamel.yaml import YAML
 from minimagen.config import load_params
 from minimagen.stages.ingest import run_ingest
 from scripts.demo_sources import params_of, write_services
+from tests.contents import files_below
 from tests.flows.orchestra import make_dvc_project
 from tests.simulators.anime import Anime
 from tests.simulators.conceptual_captions import ConceptualCaptions
 from tests.simulators.server import Site
 from tests.simulators.tmdb import START, Tmdb
-from tests.stages.tiny_project import CHECKOUT, files_below
+from tests.stages.tiny_project import CHECKOUT
 
 NUM_ROWS = 60
 """Of the table that the source ``manifest`` reads."""
@@ -61,13 +62,13 @@ def environment_of(site: Site, tmdb: Tmdb) -> dict[str, str]:
     return {"MINIMAGEN_ALLOWED_ADDRESSES": f"{host}:{port},127.0.0.1:9", "TMDB_TOKEN": tmdb.token}
 
 
-def ingest(root: Path, source: str) -> dict[str, bytes]:
+def ingest(root: Path, source: str) -> dict[str, str]:
     """Runs the stage itself and returns what it made."""
     run_ingest(load_params(root / "params.yaml"), source, root)
     return raw(root, source)
 
 
-def raw(root: Path, source: str) -> dict[str, bytes]:
+def raw(root: Path, source: str) -> dict[str, str]:
     """Returns what there is of a source."""
     return files_below(root / "data/raw" / source)
 

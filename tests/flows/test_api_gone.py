@@ -89,7 +89,7 @@ def start_run(root: Path, server: LocalServer) -> "subprocess.Popen[bytes]":
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
     """What an undisturbed training makes, and how many seconds its steps take."""
     root = tmp_path_factory.mktemp("calm")
     write_tiny_data(root)
@@ -98,7 +98,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], fl
     return outs_of(root), time.monotonic() - started
 
 
-def bereave(root: Path, calm: tuple[dict[str, bytes], float], share: float) -> Bereft:
+def bereave(root: Path, calm: tuple[dict[str, str], float], share: float) -> Bereft:
     """Kills the API so far into the training and waits for stage and run to end."""
     root.mkdir()
     write_training_project(root, num_steps=NUM_STEPS)
@@ -119,7 +119,7 @@ def bereave(root: Path, calm: tuple[dict[str, bytes], float], share: float) -> B
 
 
 def test_a_dead_api_changes_no_byte_and_keeps_no_run(
-    tmp_path: Path, calm: tuple[dict[str, bytes], float], tell_table: TellTable
+    tmp_path: Path, calm: tuple[dict[str, str], float], tell_table: TellTable
 ) -> None:
     draws = random.Random(2026)
     ends = [bereave(tmp_path / str(number), calm, draws.random()) for number in range(NUM_KILLS)]

@@ -46,7 +46,7 @@ def playing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestra]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the same training makes when nobody disturbs it."""
     root = tmp_path_factory.mktemp("undisturbed")
     write_tiny_data(root)
@@ -121,7 +121,7 @@ def test_a_schedule_makes_runs(playing: Orchestra) -> None:
 
 
 def test_cancelled_it_saves_and_the_next_run_goes_on_to_the_same_bytes(
-    playing: Orchestra, undisturbed: dict[str, bytes]
+    playing: Orchestra, undisturbed: dict[str, str]
 ) -> None:
     run = playing.trigger()
     until((playing.root / "waiting").exists, "a training at the step where it waits")

@@ -42,7 +42,7 @@ def playing(tables: SlowTables) -> Iterator[Orchestra]:
 
 
 @pytest.fixture(scope="module")
-def calm(tables: SlowTables) -> dict[str, bytes]:
+def calm(tables: SlowTables) -> dict[str, str]:
     """What an undisturbed stage makes."""
     return ingest(tables.new(), "manifest")
 
@@ -54,7 +54,7 @@ def forget(root: Path) -> None:
 
 @pytest.mark.parametrize("runner", ["threads", "dask"])
 def test_cancelled_it_leaves_no_process_and_the_next_run_asks_for_the_rest(
-    playing: Orchestra, tables: SlowTables, calm: dict[str, bytes], runner: str
+    playing: Orchestra, tables: SlowTables, calm: dict[str, str], runner: str
 ) -> None:
     forget(playing.root)
     num_before = tables.num_requests
@@ -73,7 +73,7 @@ def test_cancelled_it_leaves_no_process_and_the_next_run_asks_for_the_rest(
 
 
 def test_by_its_bare_name_it_runs_and_shows_what_became_of_every_row(
-    playing: Orchestra, tables: SlowTables, calm: dict[str, bytes]
+    playing: Orchestra, tables: SlowTables, calm: dict[str, str]
 ) -> None:
     forget(playing.root)
     command = [PREFECT, "deployment", "run", FLOW, "--watch", "--param", "workers=3"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from minimagen.tracking.registry import CHAMPION, Registry
+from tests.contents import files_below
 from tests.flows.growing_project import CHECKOUT, add_pictures, make_project
 from tests.flows.orchestra import PREFECT, Orchestra, environment, orchestra, until
-from tests.stages.tiny_project import files_below
 from tests.torture import whole_only
 
 pytestmark = [whole_only, pytest.mark.timeout(900)]
@@ -37,7 +37,7 @@ def repro(root: Path) -> None:
     subprocess.run(dvc, cwd=root, env=environment(root), check=True)
 
 
-def models(root: Path) -> dict[str, bytes]:
+def models(root: Path) -> dict[str, str]:
     return files_below(root / "data/models") | files_below(root / "data/checkpoints")
 
 

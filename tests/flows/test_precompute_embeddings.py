@@ -16,9 +16,10 @@ from flows.crew import Crew, crew_of
 from flows.precompute_embeddings import precompute_embeddings
 from minimagen.config import load_params
 from minimagen.stages.embed import embed_lock, run_embed
+from tests.contents import files_below
 from tests.flows.orchestra import free_port
 from tests.flows.runs import artifacts_of, states_of_tasks
-from tests.stages.tiny_project import CHECKOUT, files_below
+from tests.stages.tiny_project import CHECKOUT
 from tests.text.builders import CORPUS, make_curated, make_encoder
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -46,7 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield root
 
 
-def embed(root: Path) -> tuple[dict[str, bytes], int]:
+def embed(root: Path) -> tuple[dict[str, str], int]:
     """Runs the stage itself; returns what it made, and how many captions it encoded."""
     run_embed(load_params(root / "params.yaml"), root)
     timings = json.loads((root / "runs/embed/timings.json").read_text())

@@ -33,7 +33,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowTables]:
 
 
 @pytest.fixture(scope="module")
-def calm(tables: SlowTables) -> dict[str, bytes]:
+def calm(tables: SlowTables) -> dict[str, str]:
     """What an undisturbed stage makes."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in tables.environment.items():
@@ -64,7 +64,7 @@ def wait_for_requests(tables: SlowTables, number: int, process: psutil.Popen) ->
 )
 def test_a_stopped_run_leaves_no_process_and_asks_only_for_the_rest(
     tables: SlowTables,
-    calm: dict[str, bytes],
+    calm: dict[str, str],
     runner: str,
     number: signal.Signals,
     goes_on_by: str,

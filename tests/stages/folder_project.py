@@ -80,10 +80,3 @@ def copy_sprites(root: Path) -> None:
     """Copies the sprite sheet that scenes are drawn with."""
     (root / "data/assets").mkdir(parents=True)
     shutil.copy(CHECKOUT / "data/assets/sprites.parquet", root / "data/assets")
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Returns the content of every file below a folder by its relative path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }

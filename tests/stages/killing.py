@@ -1,6 +1,7 @@
 """Who kills: starts trainings in a process that has torch imported, and sends them signals when a test says so."""
 
 import json
+import math
 import os
 import select
 import signal
@@ -18,11 +19,11 @@ from tests.stages.tiny_project import CHECKOUT, run_folder
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """Signals for one training: as soon as it tells a step, or so many seconds after its start."""
+    """Signals for one training: as soon as it tells a step, or so many seconds after that, or after its start."""
 
     numbers: Sequence[int] = (signal.SIGKILL,)
     at_step: int | None = None
-    after_s: float | None = None
+    after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Trainings:
             command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._unread = b""
-        assert self._line(None) == ["ready"]
+        assert self._line() == ["ready"]
 
     def run(self, root: Path, unet: str, settings: dict[str, object], blow: Blow | None = None) -> Ended:
         """Runs one training, with a blow or without; a kill from outside is no failure of its step."""
@@ -55,24 +56,25 @@ class Trainings:
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps({"root": str(root), "unet": unet, "settings": settings}).encode() + b"\n")
         self._server.stdin.flush()
-        child, step, started_s, struck_s = 0, 0, time.monotonic(), None
+        child, step, started_s = 0, 0, time.monotonic()
+        due_s, struck_s = math.inf, math.inf
         while True:
-            is_due = blow is not None and struck_s is None and child
-            if is_due and blow is not None and blow.at_step is not None and step >= blow.at_step:
-                struck_s = self._strike(child, blow)
-            deadline_s = None if not is_due or blow is None or blow.after_s is None else started_s + blow.after_s
-            line = self._line(deadline_s)
-            match line:
-                case None:
-                    assert blow is not None
-                    struck_s = self._strike(child, blow)
+            match self._line(due_s if math.isinf(struck_s) else math.inf):
                 case ["pid", number]:
                     child = int(number)
+                    if blow is not None and blow.at_step is None:
+                        due_s = started_s + blow.after_s
                 case ["step", number]:
                     step = int(number)
+                    if blow is not None and blow.at_step is not None and step >= blow.at_step and math.isinf(due_s):
+                        due_s = time.monotonic() + blow.after_s
                 case ["ended", code]:
-                    took_s = time.monotonic() - (started_s if struck_s is None else struck_s)
-                    return Ended(int(code), step, struck_s is not None, took_s)
+                    is_struck = not math.isinf(struck_s)
+                    return Ended(int(code), step, is_struck, time.monotonic() - (struck_s if is_struck else started_s))
+                case _:
+                    pass  # it is time
+            if blow is not None and math.isinf(struck_s) and time.monotonic() >= due_s:
+                struck_s = self._strike(child, blow)
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +88,11 @@ class Trainings:
                 os.kill(child, number)
         return time.monotonic()
 
-    def _line(self, deadline_s: float | None) -> list[str] | None:
+    def _line(self, deadline_s: float = math.inf) -> list[str] | None:
         """Returns the next line, or None if there is none before the deadline."""
         assert self._server.stdout is not None
         while b"\n" not in self._unread:
-            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            left_s = None if math.isinf(deadline_s) else max(0.0, deadline_s - time.monotonic())
             if not select.select([self._server.stdout], [], [], left_s)[0]:
                 return None
             received = os.read(self._server.stdout.fileno(), 65536)

@@ -11,7 +11,8 @@ from minimagen.journal import Journal
 from minimagen.stages.curate import run_curate
 from minimagen.stages.ingest import run_ingest
 from minimagen.stages.train import run_train
-from tests.stages.folder_project import files_of, params_of, write_folder
+from tests.contents import files_below
+from tests.stages.folder_project import params_of, write_folder
 from tests.stages.tiny_project import outs_of, run_folder, tiny_params, write_tiny_data
 
 AN_HOUR_S = 3600.0
@@ -40,7 +41,7 @@ def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the data stages write by an honest clock."""
     root = tmp_path_factory.mktemp("honest")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -48,17 +49,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         return written_by_data_stages(root)
 
 
-def written_by_data_stages(root: Path) -> dict[str, bytes]:
+def written_by_data_stages(root: Path) -> dict[str, str]:
     write_folder(root)
     run_ingest(params_of(), "folder", root)
     run_curate(params_of(), root)
-    return files_of(root / "data")
+    return files_below(root / "data")
 
 
 @pytest.mark.usefixtures("clock")
-def test_data_are_the_same_by_any_clock(
-    data: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_are_the_same_by_any_clock(data: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIMAGEN_PROCESSES", "1")
     assert written_by_data_stages(tmp_path) == data
 

@@ -9,7 +9,8 @@ from minimagen.manifest import read_manifest
 from minimagen.shards import read_table
 from minimagen.stages.curate import run_curate
 from minimagen.stages.ingest import run_ingest
-from tests.stages.folder_project import add_captions, copy_sprites, files_of, params_of, write_folder, write_picture
+from tests.contents import files_below
+from tests.stages.folder_project import add_captions, copy_sprites, params_of, write_folder, write_picture
 
 
 @pytest.fixture(autouse=True)
@@ -117,24 +118,24 @@ def test_running_twice_and_elsewhere_gives_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_folder(tmp_path / name)
         ingest_and_curate(tmp_path / name)
-    once = files_of(tmp_path / "a/data")
+    once = files_below(tmp_path / "a/data")
 
     run_curate(params_of(), tmp_path / "a")
 
-    assert files_of(tmp_path / "a/data") == once == files_of(tmp_path / "b/data")
+    assert files_below(tmp_path / "a/data") == once == files_below(tmp_path / "b/data")
 
 
 def test_an_append_leaves_the_other_shards_bytes_untouched(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, num_pictures=18)
     ingest_and_curate(tmp_path)
-    before = files_of(tmp_path / "data/curated")
+    before = files_below(tmp_path / "data/curated")
     for number in range(18, 25):
         write_picture(folder / f"{number:02d}.png", number)
         add_captions(folder, (f"{number:02d}.png", f"picture number {number}"))
 
     ingest_and_curate(tmp_path)
 
-    after = files_of(tmp_path / "data/curated")
+    after = files_below(tmp_path / "data/curated")
     assert len(after) == len(before) + 2
     assert [name for name in before if before[name] != after[name]] == ["manifest.json"]
 
@@ -150,7 +151,7 @@ def test_shards_and_failures_that_are_gone_leave_nothing_behind(tmp_path: Path) 
 
     ingest_and_curate(tmp_path, shard_rows=100)
 
-    assert set(files_of(tmp_path / "data/curated")) == {"manifest.json", "folder/shards/s1-00000.parquet"}
+    assert set(files_below(tmp_path / "data/curated")) == {"manifest.json", "folder/shards/s1-00000.parquet"}
 
 
 def test_an_unlisted_folder_stops_the_stage_and_is_named(tmp_path: Path) -> None:

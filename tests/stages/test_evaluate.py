@@ -30,6 +30,7 @@ from minimagen.sources import scenes
 from minimagen.sources.scene_grammar import read_extra
 from minimagen.stages.evaluate import run_evaluate
 from minimagen.stages.run_lock import AlreadyRunningError, run_lock
+from tests.contents import contents
 from tests.datasets.prepared import TEXT_DIM, write_prepared
 
 ENCODER = EncoderRecord(name="tiny", revision=None, tokenizer_sha256="00", max_length=64, text_dim=TEXT_DIM)
@@ -121,9 +122,8 @@ def _weights(section: UNetSection) -> dict[str, torch.Tensor]:
     return {name: 0.1 * torch.randn(value.shape, generator=draws) for name, value in network.state_dict().items()}
 
 
-def _outs(root: Path) -> dict[str, bytes]:
-    paths = [root / "data/cascade.json", *sorted((root / "data/eval").iterdir())]
-    return {path.name: path.read_bytes() for path in paths}
+def _outs(root: Path) -> dict[str, str]:
+    return contents([root / "data/cascade.json", *(root / "data/eval").iterdir()], root)
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +224,8 @@ def test_report_shows_every_rejected_file_and_asks_for_nothing(evaluated: Path):
 
 
 def test_outs_hold_no_path_and_the_run_leaves_times_beside_them(evaluated: Path):
-    for content in _outs(evaluated).values():
-        assert str(evaluated).encode() not in content
+    for name in _outs(evaluated):
+        assert str(evaluated).encode() not in (evaluated / name).read_bytes()
     assert json.loads((evaluated / "runs/evaluate/timings.json").read_bytes())["num_pictures"] == 14
     assert not list((evaluated / "runs/evaluate").glob("*/drawn"))
 

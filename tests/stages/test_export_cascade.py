@@ -18,9 +18,9 @@ from minimagen.manifest import read_manifest, write_manifest
 from minimagen.pipeline import Cascade
 from minimagen.saved_model import read_model, write_model
 from minimagen.stages.export_cascade import run_export_cascade
+from tests.contents import files_below
 from tests.datasets.prepared import curated_record, write_prepared
 from tests.small_cascade import CORPUS, write_small_cascade
-from tests.stages.folder_project import files_of
 
 COUNTS = {"train": 1234, "validation": 56, "folder/train": 1234, "folder/validation": 56, "rejected/duplicate": 7}
 METRICS = {"alignment": {"joint": 0.987654, "chance": 0.01}, "unets": {"super": {"psnr": 28.25}}, "note": "text"}
@@ -111,11 +111,11 @@ def test_the_lines_of_the_card_run(project: Path, checkout: Path) -> None:
 
 def test_two_exports_are_the_same_bytes_and_replace_each_other(project: Path) -> None:
     run_export_cascade(project / "out", project)
-    first = files_of(project / "out")
+    first = files_below(project / "out")
 
     run_export_cascade(project / "out", project)
 
-    assert files_of(project / "out") == first
+    assert files_below(project / "out") == first
 
 
 def test_without_an_evaluation_the_card_says_so(project: Path) -> None:
@@ -128,13 +128,13 @@ def test_without_an_evaluation_the_card_says_so(project: Path) -> None:
 
 def test_a_cascade_of_other_data_is_refused_and_the_earlier_export_stays(project: Path) -> None:
     run_export_cascade(project / "out", project)
-    before = files_of(project / "out")
+    before = files_below(project / "out")
     write_prepared(project / "data", {"2026-b-00000": [curated_record(3, "train")]})
 
     with pytest.raises(UserError, match=r"models/base was trained on data .* run `dvc repro`"):
         run_export_cascade(project / "out", project)
 
-    assert files_of(project / "out") == before
+    assert files_below(project / "out") == before
 
 
 @pytest.mark.parametrize("file", ["models/super/model.safetensors", "text_encoder/model.safetensors"])
@@ -156,4 +156,4 @@ def test_a_folder_of_the_users_is_left_alone(project: Path) -> None:
     with pytest.raises(UserError, match="is not empty and not an earlier export"):
         run_export_cascade(project / "out", project)
 
-    assert files_of(project / "out") == {"thesis.txt": b"mine"}
+    assert [path.read_text() for path in (project / "out").iterdir()] == ["mine"]

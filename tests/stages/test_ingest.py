@@ -7,11 +7,11 @@ from minimagen.config import ConfigError
 from minimagen.manifest import read_manifest
 from minimagen.shards import count_rows, read_table
 from minimagen.stages.ingest import plan_source, run_ingest
+from tests.contents import files_below
 from tests.stages.folder_project import (
     FOLDER,
     add_captions,
     copy_sprites,
-    files_of,
     params_of,
     write_folder,
     write_picture,
@@ -73,11 +73,11 @@ def test_scenes_are_drawn_by_the_same_stage(tmp_path: Path) -> None:
 def test_running_again_changes_no_byte_and_reads_nothing(tmp_path: Path) -> None:
     write_folder(tmp_path)
     run_ingest(params_of(), "folder", tmp_path)
-    before = files_of(tmp_path / "data")
+    before = files_below(tmp_path / "data")
 
     run_ingest(params_of(), "folder", tmp_path)
 
-    assert files_of(tmp_path / "data") == before
+    assert files_below(tmp_path / "data") == before
     timings = json.loads((tmp_path / "runs/ingest/folder/timings.json").read_text())
     assert timings["num_rows_read"] == 0
 
@@ -88,13 +88,13 @@ def test_processes_and_place_change_no_byte(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("MINIMAGEN_PROCESSES", processes)
         run_ingest(params_of(shard_rows=3), "folder", tmp_path / name)
 
-    assert files_of(tmp_path / "a" / "data") == files_of(tmp_path / "b" / "data")
+    assert files_below(tmp_path / "a" / "data") == files_below(tmp_path / "b" / "data")
 
 
 def test_an_interrupted_run_continues(tmp_path: Path) -> None:
     write_folder(tmp_path)
     run_ingest(params_of(), "folder", tmp_path)
-    whole = files_of(tmp_path / "data")
+    whole = files_below(tmp_path / "data")
     out = tmp_path / "data/raw/folder"
     (out / "manifest.json").unlink()
     (out / "shards/s1-00001.json").unlink()
@@ -102,19 +102,19 @@ def test_an_interrupted_run_continues(tmp_path: Path) -> None:
 
     run_ingest(params_of(), "folder", tmp_path)
 
-    assert files_of(tmp_path / "data") == whole
+    assert files_below(tmp_path / "data") == whole
     assert json.loads((tmp_path / "runs/ingest/folder/timings.json").read_text())["num_rows_read"] == 6
 
 
 def test_a_changed_picture_runs_its_shard_alone(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     run_ingest(params_of(), "folder", tmp_path)
-    before = files_of(tmp_path / "data/raw/folder/shards")
+    before = files_below(tmp_path / "data/raw/folder/shards")
     write_picture(folder / "07.png", 700)
 
     run_ingest(params_of(), "folder", tmp_path)
 
-    after = files_of(tmp_path / "data/raw/folder/shards")
+    after = files_below(tmp_path / "data/raw/folder/shards")
     assert [name for name in before if before[name] != after[name]] == ["s1-00001.json", "s1-00001.parquet"]
 
 
@@ -128,7 +128,7 @@ def test_pictures_that_go_leave_no_shard_behind(tmp_path: Path) -> None:
 
     run_ingest(params_of(), "folder", tmp_path)
 
-    names = {Path(name).name for name in files_of(tmp_path / "data")}
+    names = {Path(name).name for name in files_below(tmp_path / "data")}
     assert names == {"manifest.json", "s1-00000.parquet", "s1-00000.json"}
     assert read_manifest(tmp_path / "data/raw/folder").counts["stored"] == 6
 
@@ -151,7 +151,7 @@ def test_a_new_snapshot_replaces_the_old_one_of_a_folder(tmp_path: Path) -> None
 
     run_ingest(params_of(snapshot="2026-11-22"), "folder", tmp_path)
 
-    assert all("s1" not in name for name in files_of(tmp_path / "data"))
+    assert all("s1" not in name for name in files_below(tmp_path / "data"))
 
 
 def test_nothing_stored_is_an_error_that_leaves_the_reasons(tmp_path: Path) -> None:
@@ -186,6 +186,6 @@ def test_nothing_of_place_or_time_is_in_the_data(tmp_path: Path) -> None:
     write_folder(tmp_path)
     run_ingest(params_of(), "folder", tmp_path)
 
-    content = b"".join(files_of(tmp_path / "data").values())
+    content = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
     assert str(tmp_path).encode() not in content
     assert FOLDER["license"] == "CC0-1.0" and b"CC0-1.0" in content

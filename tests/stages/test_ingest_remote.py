@@ -11,11 +11,11 @@ from minimagen.errors import UserError
 from minimagen.manifest import read_manifest
 from minimagen.stages.ingest import run_ingest
 from scripts.demo_sources import params_of, write_services
+from tests.contents import files_below
 from tests.simulators.anime import Anime
 from tests.simulators.conceptual_captions import ConceptualCaptions
 from tests.simulators.server import Site, running_site
 from tests.simulators.tmdb import START, Tmdb
-from tests.stages.tiny_project import files_below
 
 SOURCES = ("tmdb", "anime", "conceptual_captions", "manifest")
 

@@ -19,9 +19,10 @@ from minimagen.stages.curate import run_curate
 from minimagen.stages.ingest import run_ingest
 from minimagen.stages.purge import parse_age, purge, run_purge
 from minimagen.stages.run_lock import run_lock
+from tests.contents import files_below
 from tests.simulators.tmdb import Tmdb
 from tests.sources.tmdb_case import CHECKOUT, TmdbCase, reasons, running_tmdb
-from tests.stages.folder_project import files_of, params_of, write_folder
+from tests.stages.folder_project import params_of, write_folder
 from tests.stages.killable_purge import BEFORE
 
 FIRST, SECOND = "2026-10-01", "2026-10-20"
@@ -50,7 +51,7 @@ def case(ingested: TmdbCase, tmp_path: Path) -> TmdbCase:
 def test_all_of_an_old_snapshot_goes_and_a_younger_one_stays_as_it_is(case: TmdbCase) -> None:
     old = case.written(FIRST, **CHANGES)
     keys = {one.key for file in old.files for one in iter_candidates(candidates_path(case.folder, file.name))}
-    young = {path: content for path, content in files_of(case.folder).items() if SECOND in path}
+    young = {path: content for path, content in files_below(case.folder).items() if SECOND in path}
 
     (purged,) = purge(case.folder, BEFORE, state=case.state)
 
@@ -59,9 +60,9 @@ def test_all_of_an_old_snapshot_goes_and_a_younger_one_stays_as_it_is(case: Tmdb
         assert count_rows(shard_path(case.folder, file.name)) == 0
         assert count_rows(failures_path(case.folder, file.name)) == 0
         assert count_rows(candidates_path(case.folder, file.name)) == 0
-    after = files_of(case.folder)
+    after = files_below(case.folder)
     assert young and all(after[path] == content for path, content in young.items())
-    everything = b"".join(after[path] for path in after if path not in young)
+    everything = b"".join((case.folder / path).read_bytes() for path in after if path not in young)
     assert not [key for key in keys if key.encode() in everything], "a purged key stands in a file"
 
 
@@ -79,11 +80,11 @@ def test_after_a_purge_every_shard_is_done_and_nothing_is_asked(case: TmdbCase) 
 
 def test_an_ingest_after_a_purge_changes_no_byte(case: TmdbCase) -> None:
     purge(case.folder, BEFORE, state=case.state)
-    after = files_of(case.folder)
+    after = files_below(case.folder)
 
     run_ingest(case.params(SECOND, **CHANGES), "tmdb", case.root)
 
-    assert files_of(case.folder) == after
+    assert files_below(case.folder) == after
     manifest = read_manifest(case.folder)
     assert manifest.counts["requested"] == manifest.counts["stored"] + sum(
         count for name, count in manifest.counts.items() if name.startswith("rejected/")
@@ -113,11 +114,11 @@ def test_tombstones_are_hashes_with_reason_and_snapshot(case: TmdbCase) -> None:
 
 def test_purging_twice_changes_no_byte(case: TmdbCase, capsys: pytest.CaptureFixture[str]) -> None:
     run_purge("tmdb", "2026-10-15", today=date(2026, 11, 1), root=case.root)
-    before = files_of(case.folder)
+    before = files_below(case.folder)
 
     run_purge("tmdb", "2026-10-15", today=date(2026, 11, 1), root=case.root)
 
-    assert files_of(case.folder) == before
+    assert files_below(case.folder) == before
     assert "nothing in it is older than 2026-10-15" in capsys.readouterr().out
 
 
@@ -162,10 +163,10 @@ def test_the_command_has_dvc_record_what_is_left(case: TmdbCase) -> None:
 
 
 def test_rows_as_old_as_allowed_stay(case: TmdbCase) -> None:
-    before = files_of(case.folder)
+    before = files_below(case.folder)
 
     assert purge(case.folder, date(2026, 10, 1), state=case.state) == []
-    assert files_of(case.folder) == before
+    assert files_below(case.folder) == before
 
 
 def test_what_was_answered_and_not_stored_goes_too(case: TmdbCase) -> None:
@@ -187,10 +188,10 @@ def test_a_purge_that_is_killed_anywhere_is_finished_by_the_next_one(
     case: TmdbCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a kill, unlike a power cut, leaves what was written
-    untouched, places = files_of(case.folder), [tmp_path / "killed/tmdb", tmp_path / "killed/state"]
+    untouched, places = files_below(case.folder), [tmp_path / "killed/tmdb", tmp_path / "killed/state"]
     shutil.copytree(case.folder, tmp_path / "done/tmdb")
     purge(tmp_path / "done/tmdb", BEFORE, state=case.state)
-    finished = files_of(tmp_path / "done/tmdb")
+    finished = files_below(tmp_path / "done/tmdb")
     command = [sys.executable, "-m", "tests.stages.killable_purge"]
     num_killed, status = 0, -signal.SIGKILL
     with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -203,15 +204,15 @@ def test_a_purge_that_is_killed_anywhere_is_finished_by_the_next_one(
             num_killed += status == -signal.SIGKILL
             _check_no_way_back(places[0], untouched, finished)
             purge(places[0], BEFORE, state=places[1])
-            assert files_of(places[0]) == finished, f"killed at change {num_killed}"
+            assert files_below(places[0]) == finished, f"killed at change {num_killed}"
         process.stdin.close()
 
     assert status == 0 and num_killed >= 4 * len(case.written(FIRST, **CHANGES).files)
 
 
-def _check_no_way_back(folder: Path, untouched: dict[str, bytes], finished: dict[str, bytes]) -> None:
+def _check_no_way_back(folder: Path, untouched: dict[str, str], finished: dict[str, str]) -> None:
     """A folder between the two states refuses to be planned with."""
-    left = {path: content for path, content in files_of(folder).items() if ".tmp-" not in path}
+    left = {path: content for path, content in files_below(folder).items() if ".tmp-" not in path}
     if left not in (untouched, finished):
         with pytest.raises(UserError, match="finish it first: minimagen purge"):
             read_tombstones(folder)
@@ -220,14 +221,14 @@ def _check_no_way_back(folder: Path, untouched: dict[str, bytes], finished: dict
 def test_nothing_is_curated_while_a_purge_is_interrupted(case: TmdbCase) -> None:
     purge(case.folder, BEFORE, state=case.state)
     run_curate(case.params(SECOND, **CHANGES), case.root)
-    curated = files_of(case.root / "data/curated")
+    curated = files_below(case.root / "data/curated")
     graves = read_graves(case.folder)
     write_graves(case.folder, Graves(graves.by_snapshot, unfinished=BEFORE.isoformat()))
 
     with pytest.raises(UserError, match=r"tombstones\.json: a purge was interrupted; finish it first"):
         run_curate(case.params(SECOND, **CHANGES), case.root)
 
-    assert files_of(case.root / "data/curated") == curated
+    assert files_below(case.root / "data/curated") == curated
 
 
 def test_an_interrupted_purge_is_finished_even_if_less_is_asked_for(case: TmdbCase, tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_an_interrupted_purge_is_finished_even_if_less_is_asked_for(case: TmdbCa
 
     purge(case.folder, date(2020, 1, 1), state=case.state)
 
-    assert files_of(case.folder) == files_of(tmp_path / "done/tmdb")
+    assert files_below(case.folder) == files_below(tmp_path / "done/tmdb")
 
 
 @pytest.mark.parametrize(
@@ -265,22 +266,22 @@ def test_a_source_of_the_users_own_files_is_not_purged(tmp_path: Path, monkeypat
     monkeypatch.setenv("MINIMAGEN_PROCESSES", "1")
     write_folder(tmp_path)
     run_ingest(params_of(snapshot="2026-01-01"), "folder", tmp_path)
-    before = files_of(tmp_path / "data")
+    before = files_below(tmp_path / "data")
 
     with pytest.raises(UserError, match="is read from files of yours: delete the pictures there"):
         run_purge("folder", "0d", today=date(2026, 11, 22), root=tmp_path)
 
-    assert files_of(tmp_path / "data") == before
+    assert files_below(tmp_path / "data") == before
 
 
 def test_a_lost_list_is_told_before_anything_is_changed(case: TmdbCase) -> None:
     (case.folder / "plan" / f"{FIRST}.json").write_text("{}")
-    before = files_of(case.folder)
+    before = files_below(case.folder)
 
     with pytest.raises(UserError, match=f"the list of snapshot {FIRST} is gone or damaged"):
         purge(case.folder, BEFORE, state=case.state)
 
-    assert files_of(case.folder) == before
+    assert files_below(case.folder) == before
 
 
 def test_a_source_that_is_being_read_is_not_purged(case: TmdbCase) -> None:

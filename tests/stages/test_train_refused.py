@@ -9,7 +9,7 @@ import pytest
 from minimagen.config import ConfigError
 from minimagen.stages.run_lock import AlreadyRunningError, run_lock
 from minimagen.stages.train import run_train
-from tests.stages.tiny_project import files_below, run_folder, tiny_params, write_tiny_data
+from tests.stages.tiny_project import run_folder, tiny_params, write_tiny_data
 
 
 def test_a_second_trainer_is_told_of_the_first(tmp_path: Path) -> None:
@@ -27,10 +27,10 @@ def test_without_data_it_says_which_stage_is_missing(tmp_path: Path) -> None:
 
 def test_embeddings_of_another_state_of_the_data_are_refused(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
-    embeddings = files_below(tmp_path / "data/embeddings")
+    shutil.copytree(tmp_path / "data/embeddings", tmp_path / "kept")
     write_tiny_data(tmp_path, text="another caption")
-    for name, content in embeddings.items():
-        (tmp_path / "data/embeddings" / name).write_bytes(content)
+    shutil.rmtree(tmp_path / "data/embeddings")
+    (tmp_path / "kept").rename(tmp_path / "data/embeddings")
 
     with pytest.raises(ValueError, match="encodes another state of"):
         run_train(tiny_params(), "base", tmp_path)

@@ -1,5 +1,6 @@
 """Told to stop at any instant, a training saves the step it is in and ends with 143 or 130, whatever is sent after."""
 
+import json
 import random
 import shutil
 import signal
@@ -13,12 +14,20 @@ from tests.stages.killing import Blow, Ended, Trainings, newest_step
 from tests.stages.tiny_project import journalled, outs_of, run_folder, write_tiny_data
 from tests.torture import TellTable, num_times
 
+GRID_EVERY = 10
 SETTINGS: dict[str, object] = {"num_steps": 60, "validate_every": 5, "save_every": 16, "snapshot_epochs": []}
-SETTINGS["grid"] = {"every": 10, "num_captions": 4, "num_steps": 20, "guidance_scale": 2.0, "on_copying": "warn"}
+SETTINGS["grid"] = {
+    "every": GRID_EVERY,
+    "num_captions": 4,
+    "num_steps": 20,
+    "guidance_scale": 2.0,
+    "on_copying": "warn",
+}
 TERM, INT, STOP, GO = signal.SIGTERM, signal.SIGINT, signal.SIGSTOP, signal.SIGCONT
 ORDERS = {"SIGTERM": (TERM,), "SIGINT": (INT,), "SIGTERM twice": (TERM, TERM), "SIGINT, then SIGTERM": (INT, TERM)}
 ORDERS |= {"SIGSTOP, SIGCONT, SIGTERM": (STOP, GO, TERM)}
 LIMIT_S = 30.0
+HEAD = ("signals", "times", "steps lost", "longest until the end, s", "end state other than undisturbed")
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +76,39 @@ def test_told_to_stop_at_random_instants_it_saves_and_ends_as_if_it_never_was(
     if root.exists():
         finish(trainings, root, straight)
 
-    head = ("signals", "times", "steps lost", "longest until the end, s", "end state other than undisturbed")
-    tell_table("Told to stop", [head, *((name, len(took), 0, f"{max(took):.2f}", 0) for name, took in told.items())])
+    tell_table("Told to stop", [HEAD, *((name, len(took), 0, f"{max(took):.2f}", 0) for name, took in told.items())])
 
 
-def finish(trainings: Trainings, root: Path, straight: Path) -> None:
+@pytest.mark.timeout(3600)
+def test_told_to_stop_while_it_draws_it_ends_as_if_it_never_was(
+    trainings: Trainings, tmp_path: Path, tell_table: TellTable
+) -> None:
+    chance, took_s = random.Random(1), list[float]()
+    settings = SETTINGS | {"num_steps": GRID_EVERY * 2, "validate_every": GRID_EVERY}
+    prepared, straight, root = (tmp_path / name for name in ("prepared", "straight", "stopped"))
+    write_tiny_data(prepared)
+    shutil.copytree(prepared, straight)
+    assert trainings.run(straight, "base", settings).code == 0
+    timings = json.loads((run_folder(straight) / "timings.json").read_text())
+    grid_s = (timings["validate_s"] + timings["draw_s"]) / 2
+
+    for _ in range(num_times(3, 20)):
+        shutil.copytree(prepared, root)
+        ended = trainings.run(
+            root, "base", settings, Blow((TERM,), at_step=GRID_EVERY, after_s=chance.uniform(0, grid_s))
+        )
+        assert check_stopped(root, ended, (TERM,)) == 0
+        if newest_step(root, "base") == GRID_EVERY:
+            took_s.append(ended.took_s)
+        finish(trainings, root, straight, settings)
+
+    assert took_s, "every grid was drawn before the signal came"
+    tell_table("Told to stop", [HEAD, ("SIGTERM while drawing", len(took_s), 0, f"{max(took_s):.2f}", 0)])
+
+
+def finish(trainings: Trainings, root: Path, straight: Path, settings: dict[str, object] = SETTINGS) -> None:
     """Runs a stopped training to its end, compares that, and removes it."""
-    assert trainings.run(root, "base", SETTINGS).code == 0
+    assert trainings.run(root, "base", settings).code == 0
     assert outs_of(root) == outs_of(straight)
     assert journalled(root) == journalled(straight)
     assert not (run_folder(root) / "undone.json").exists()

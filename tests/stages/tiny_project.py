@@ -8,6 +8,7 @@ from pathlib import Path
 
 from minimagen.config import Params, read_yaml, validate_params
 from minimagen.journal import Value, read_journal
+from tests.contents import files_below
 from tests.datasets.prepared import curated_record, write_prepared
 
 CHECKOUT = Path(__file__).parents[2]
@@ -57,15 +58,8 @@ def write_tiny_data(root: Path, **changes: object) -> None:
     write_prepared(root / "data", {"shard-1": records[:9], "shard-2": records[9:]})
 
 
-def files_below(folder: Path) -> dict[str, bytes]:
-    """Returns the contents of every file below a folder, by relative path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
-
-
-def outs_of(root: Path, unet: str = "base") -> dict[str, bytes]:
-    """Returns both outs of a training."""
+def outs_of(root: Path, unet: str = "base") -> dict[str, str]:
+    """Returns what both outs of a training hold."""
     return files_below(root / "data/models" / unet) | files_below(root / "data/checkpoints" / unet)
 
 

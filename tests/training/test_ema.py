@@ -1,10 +1,14 @@
 """Averages are their closed form, in fp32, and computing with them leaves the network alone."""
 
+import sys
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import nn
 
 from minimagen.training.ema import Ema, decay_at
+from minimagen.training.interrupt import Stopped
 from tests.training.small import small_network
 
 
@@ -62,10 +66,62 @@ def test_computing_with_averages_equals_a_network_that_holds_them() -> None:
     inputs = torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
     changed = network(inputs)
 
-    averaged = ema.network(network)(inputs)
+    averaged = ema.network(inputs)
 
     torch.testing.assert_close(averaged, twin(inputs), rtol=0, atol=0)
     torch.testing.assert_close(network(inputs), changed, rtol=0, atol=0)
+
+
+def test_the_network_of_the_averages_follows_them() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    ema, one = Ema(network), torch.ones(1, 1)
+    nn.init.constant_(network.weight, 2.0)
+
+    ema.update(network.parameters(), 0.0)
+    updated = ema.network(one).item()
+    ema.load({"weight": torch.full((1, 1), 3.0)})
+
+    assert (updated, ema.network(one).item()) == (2.0, 3.0)
+    assert not ema.network.training and not any(weight.requires_grad for weight in ema.network.parameters())
+
+
+def test_stopped_at_any_instant_computing_with_averages_leaves_the_network_whole() -> None:
+    network = small_network()
+    ema, inputs = Ema(network), torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
+    nn.init.ones_(next(network.parameters()))
+    parts, values = _parts(network), [weight.detach().clone() for weight in network.parameters()]
+
+    num_instants = _computed_until(ema, inputs, None)
+
+    for instant in range(1, num_instants):
+        assert _computed_until(ema, inputs, instant) == instant
+        assert _parts(network) == parts
+        for weight, value in zip(network.parameters(), values, strict=True):
+            torch.testing.assert_close(weight.detach(), value, rtol=0, atol=0)
+
+
+def _parts(network: nn.Module) -> list[tuple[str, int, bool]]:
+    """Returns which objects a network's weights are, and whether they are trained."""
+    return [(name, id(weight), network.training) for name, weight in network.named_parameters()]
+
+
+def _computed_until(ema: Ema, inputs: torch.Tensor, instant: int | None) -> int:
+    """Computes with the averages, as if a signal came at a call or return; returns how many there were until then."""
+    num_seen = 0
+
+    def stop(*_: object) -> None:
+        nonlocal num_seen
+        num_seen += 1
+        if num_seen == instant:
+            raise Stopped(143)
+
+    with suppress(Stopped):
+        sys.setprofile(stop)
+        try:
+            ema.network(inputs)
+        finally:
+            sys.setprofile(None)
+    return num_seen
 
 
 def test_averages_have_the_layout_of_their_weights() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimagen.training.checkpoint import verify_state
+from tests.contents import contents
 from tests.training.killable import NUM_STEPS
 
 KILL_AFTER_STEPS = (1, 4, 5, 8, 13, 16, 20, 28, 33, 39)
@@ -55,14 +56,14 @@ def trainings() -> Iterator[Trainings]:
     server.close()
 
 
-def last_state(folder: Path) -> dict[str, bytes]:
+def last_state(folder: Path) -> dict[str, str]:
     state = folder / f"step-{NUM_STEPS:08d}"
     assert verify_state(state).step == NUM_STEPS
-    return {path.name: path.read_bytes() for path in state.iterdir()}
+    return contents(state.iterdir(), state)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(trainings: Trainings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def uninterrupted(trainings: Trainings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("straight")
     assert trainings.run(folder) == 0
     return last_state(folder)
@@ -70,7 +71,7 @@ def uninterrupted(trainings: Trainings, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("step", KILL_AFTER_STEPS)
 def test_killed_once_and_run_again_ends_with_the_same_bits(
-    tmp_path: Path, trainings: Trainings, uninterrupted: dict[str, bytes], step: int
+    tmp_path: Path, trainings: Trainings, uninterrupted: dict[str, str], step: int
 ) -> None:
     trainings.run(tmp_path, kill_after_step=step)
 
@@ -81,7 +82,7 @@ def test_killed_once_and_run_again_ends_with_the_same_bits(
 
 
 def test_killed_again_and_again_ends_with_the_same_bits(
-    tmp_path: Path, trainings: Trainings, uninterrupted: dict[str, bytes]
+    tmp_path: Path, trainings: Trainings, uninterrupted: dict[str, str]
 ) -> None:
     for step in range(5, NUM_STEPS, 5):
         trainings.run(tmp_path, kill_after_step=step)
