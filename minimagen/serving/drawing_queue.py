@@ -4,9 +4,9 @@ Knows neither what is drawn nor who asks.
 """
 
 import math
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -99,9 +99,9 @@ class DrawingQueue:
         """``deadline_s``: how long a request may take, waiting included."""
         self.deadline_s = deadline_s
         self._max_waiting = max_waiting
-        self._line: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._open: set[Ticket] = set()
-        self._lock = threading.Lock()
+        self._line: deque[Ticket] = deque()
+        self._drawn: Ticket | None = None
+        self._changed = threading.Condition()
         self._is_stopping = False
         self._mean_s = 1.0
         self._thread = threading.Thread(target=self._work, name="drawing", daemon=True)
@@ -114,28 +114,29 @@ class DrawingQueue:
             FullError: too many wait already.
             StoppingError: the line is closed.
         """
-        with self._lock:
+        with self._changed:
             if self._is_stopping:
                 raise StoppingError
-            if len(self._open) > self._max_waiting:
-                raise FullError(self._max_waiting, max(1, math.ceil(self._mean_s * len(self._open) / 2)))
+            num_open = len(self._line) + (self._drawn is not None)
+            if num_open > self._max_waiting:
+                raise FullError(self._max_waiting, max(1, math.ceil(self._mean_s * num_open / 2)))
             ticket = Ticket(job, self.deadline_s)
-            self._open.add(ticket)
-        self._line.put(ticket)
+            self._line.append(ticket)
+            self._changed.notify()
+        ticket.future.add_done_callback(lambda _: self._leave(ticket))
         return ticket
 
     def close(self) -> None:
         """Lets nobody in any more; what is in the line is still done."""
-        with self._lock:
-            if not self._is_stopping:
-                self._is_stopping = True
-                self._line.put(None)
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
 
     def give_up(self) -> None:
         """Gives up everything in the line and closes it."""
         self.close()
-        with self._lock:
-            waiting = tuple(self._open)
+        with self._changed:
+            waiting = [*self._line, *([self._drawn] if self._drawn else [])]
         for ticket in waiting:
             ticket.give_up(StoppingError())
 
@@ -144,10 +145,20 @@ class DrawingQueue:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _leave(self, ticket: Ticket) -> None:
+        """Who is given up while waiting frees its place at once, however long the step before it takes."""
+        with self._changed, suppress(ValueError):
+            self._line.remove(ticket)
+
     def _work(self) -> None:
-        while (ticket := self._line.get()) is not None:
+        while (ticket := self._next()) is not None:
             start_s = time.monotonic()
             ticket.run()
             self._mean_s += 0.2 * (time.monotonic() - start_s - self._mean_s)
-            with self._lock:
-                self._open.discard(ticket)
+
+    def _next(self) -> Ticket | None:
+        with self._changed:
+            self._drawn = None
+            self._changed.wait_for(lambda: self._line or self._is_stopping)
+            self._drawn = self._line.popleft() if self._line else None
+            return self._drawn

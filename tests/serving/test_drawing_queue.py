@@ -78,6 +78,21 @@ def test_what_was_given_up_while_it_waited_is_never_started(line: DrawingQueue) 
     assert not second.started.is_set()
 
 
+def test_what_is_given_up_while_it_waits_frees_its_place_before_the_work_before_it_ends(line: DrawingQueue) -> None:
+    first, last = Gate(), Gate()
+    line.submit(first)
+    waiting = [line.submit(Gate()) for _ in range(2)]
+
+    for ticket in waiting:
+        ticket.give_up(GoneError())
+    ticket = line.submit(last)
+
+    assert not first.opened.is_set()
+    first.opened.set()
+    last.opened.set()
+    assert ticket.future.result(PATIENCE_S) == "drawn"
+
+
 def test_work_beyond_its_deadline_ends() -> None:
     line, gate = DrawingQueue(0.05), Gate()
 
