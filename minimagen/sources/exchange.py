@@ -23,6 +23,7 @@ from minimagen.sources.body import Body
 from minimagen.sources.opt_out import opt_out
 from minimagen.sources.outcomes import Refused
 from minimagen.sources.resolver import ThreadResolver
+from minimagen.sources.time_limits import TimeLimits, Watched
 from minimagen.sources.user_agent import user_agent
 
 _AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
@@ -93,6 +94,7 @@ class Exchange:
         """
         self._limits, self._folder, self._allowed, self._resolver = limits, folder, allowed, resolver
         self._session: aiohttp.ClientSession | None = None
+        self._time_limits = TimeLimits(limits.total_s, limits.idle_s)
 
     async def __aenter__(self) -> Self:
         limits = self._limits
@@ -102,18 +104,20 @@ class Exchange:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(limits.total_s, sock_connect=limits.connect_s, sock_read=limits.idle_s),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s),
             headers={"User-Agent": user_agent(), "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
         )
+        await self._time_limits.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._session is not None
+        await self._time_limits.__aexit__(kind, error, trace)
         await self._session.close()
 
     async def get(self, url: URL, max_bytes: int, *, is_picture: bool) -> Answer | Refused | Trouble:
@@ -124,31 +128,41 @@ class Exchange:
         """
         assert self._session is not None, "used as a context manager"
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                headers = {name: response.headers.getall(name, ()) for name in _HEADERS}
-                body: Body | Refused | None = None
-                reserved = opt_out(headers["x-robots-tag"], headers["tdm-reservation"])
-                if response.status == 200 and is_picture and reserved is not None:
-                    body = Refused("opted_out", reserved)
-                elif response.status == 200:
-                    body = await self._read(response, max_bytes, is_picture)
-                else:
-                    response.close()
-                if isinstance(body, Refused):
-                    response.close()
-                    return body
-                return Answer(response.status, headers, body)
+            with self._time_limits.request(silent_s=self._limits.connect_s) as watched:
+                async with self._session.get(url, allow_redirects=False) as response:
+                    return await self._answer(response, max_bytes, is_picture, watched)
         except TimeoutError as error:
             return Trouble("timeout", f"{type(error).__name__} {error}".strip())
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _trouble_of(error)
 
-    async def _read(self, response: aiohttp.ClientResponse, max_bytes: int, is_picture: bool) -> Body | Refused:
+    async def _answer(
+        self, response: aiohttp.ClientResponse, max_bytes: int, is_picture: bool, watched: Watched
+    ) -> Answer | Refused:
+        headers = {name: response.headers.getall(name, ()) for name in _HEADERS}
+        body: Body | Refused | None = None
+        reserved = opt_out(headers["x-robots-tag"], headers["tdm-reservation"])
+        if response.status == 200 and is_picture and reserved is not None:
+            body = Refused("opted_out", reserved)
+        elif response.status == 200:
+            body = await self._read(response, max_bytes, is_picture, watched)
+        else:
+            response.close()
+        if isinstance(body, Refused):
+            response.close()
+            return body
+        return Answer(response.status, headers, body)
+
+    async def _read(
+        self, response: aiohttp.ClientResponse, max_bytes: int, is_picture: bool, watched: Watched
+    ) -> Body | Refused:
         if (response.content_length or 0) > max_bytes:
             return Refused("too_large", f"Content-Length {response.content_length}, at most {max_bytes} bytes expected")
         loop, body, is_sniffed = asyncio.get_running_loop(), Body(self._folder), not is_picture
         window_start, window_bytes = loop.time(), 0
+        watched.heard_at = window_start
         async for chunk in response.content.iter_any():
+            watched.heard_at = now = loop.time()
             body.add(chunk)
             window_bytes += len(chunk)
             if len(body) > max_bytes:
@@ -157,10 +171,10 @@ class Exchange:
                 is_sniffed = True
                 if not begins_as_picture(body.start):
                     return Refused("not_an_image", f"begins with {body.start!r}")
-            if (passed_s := loop.time() - window_start) >= self._limits.window_s:
+            if (passed_s := now - window_start) >= self._limits.window_s:
                 if window_bytes < passed_s * self._limits.min_bytes_per_s:
                     raise TimeoutError(f"{window_bytes} bytes in {passed_s:.0f} s")
-                window_start, window_bytes = loop.time(), 0
+                window_start, window_bytes = now, 0
         if not is_sniffed:
             return Refused("not_an_image", f"{len(body)} bytes")
         return body
