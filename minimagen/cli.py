@@ -215,6 +215,7 @@ def repair() -> None:
 @app.command()
 def inspect(
     name: Annotated[str | None, typer.Argument(metavar="[EXPERIMENT]", help="instead of params.yaml")] = None,
+    pictures: Annotated[int | None, typer.Option(min=1, help="training pictures that there will be")] = None,
     json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Count parameters, operations and memory of a cascade before anything starts."""
@@ -223,7 +224,7 @@ def inspect(
     params = _params() if name is None else load_experiment(ROOT, name).params
     from minimagen.stages.inspect import run_inspect
 
-    run_inspect(params, as_json=json)
+    run_inspect(params, as_json=json, num_pictures=pictures)
 
 
 @experiment.command(name="list")

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from minimagen.caption_lint import CaptionLint
-from minimagen.errors import UserError
+from minimagen.errors import UserError, not_finished
 from minimagen.files import canonical_json, read_json, sha256_bytes, sha256_file, write_atomic, write_json
 from minimagen.shards import count_rows
 
@@ -142,7 +142,7 @@ def read_embedding_manifest(embeddings: Path) -> EmbeddingManifest:
         lint = record.pop("captions", None)
         return EmbeddingManifest(**record, shards=shards, captions=None if lint is None else CaptionLint(**lint))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file: captions are not encoded yet") from error
+        raise not_finished(path, "stage embed") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a manifest of embeddings: {error!r}") from error
 

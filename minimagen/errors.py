@@ -1,6 +1,7 @@
 """What is told in a line instead of a traceback; any other error is a defect of ours. Knows no command line."""
 
 import errno
+from pathlib import Path
 
 USER_ERROR_CODE = 2
 CRASH_LOOP_CODE = 70
@@ -30,6 +31,11 @@ class BusyError(RuntimeError):
 
 class CrashLoopError(RuntimeError):
     """The same step has failed three times; the message names it and the file that remembers it."""
+
+
+def not_finished(path: Path, stage: str) -> MissingFileError:
+    """Returns the error for a file that ``stage`` has not written yet; which stages that takes is for DVC to know."""
+    return MissingFileError(f"{path}: no such file: {stage} has not finished: run `dvc repro`")
 
 
 def is_of_disk(error: BaseException) -> bool:

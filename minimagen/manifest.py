@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from minimagen.errors import UserError
+from minimagen.errors import UserError, not_finished
 from minimagen.files import canonical_json, read_json, sha256_bytes, write_json
 from minimagen.shards import FORMAT_VERSION, ShardFile, ShardReport
 
@@ -63,7 +63,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise UserError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
         manifest = _manifest_of(record)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file: the stage that writes {folder} has not finished") from error
+        raise not_finished(path, f"the stage that writes {folder}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a manifest: {error!r}") from error
     if manifest.data_sha256 != expected_hash:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from minimagen.config import DiffusionConfig, Section, UNetConfig
-from minimagen.errors import UserError
+from minimagen.errors import UserError, not_finished
 from minimagen.sealed import MANIFEST, SealError, read_sealed, write_sealed
 from minimagen.tensor_file import read_tensors, tensor_bytes
 
@@ -91,9 +91,12 @@ def read_model(folder: Path) -> SavedModel:
     """Checks and reads a model folder.
 
     Raises:
+        MissingFileError: there is no such folder.
         SealError: a file is missing or changed, or the folder is of another format version.
         UserError: the weights are no file of tensors, or not fp32.
     """
+    if not folder.is_dir():
+        raise not_finished(folder / MANIFEST, f"the training that writes {folder}")
     manifest = read_sealed(folder)
     if manifest.get("format_version") != FORMAT_VERSION:
         raise SealError(

@@ -187,6 +187,21 @@ def test_sources_and_sections_have_to_name_the_same(document: dict[str, object])
     ]
 
 
+@pytest.mark.parametrize("path", ["~/pics", "~"])
+def test_a_source_at_home_has_to_be_written_whole(document: dict[str, object], path: str) -> None:
+    put(document, "sources.scenes", path)
+    assert problems(document) == [
+        f"params.yaml: sources.scenes: {path} begins with ~, which is not expanded "
+        "(DVC reads the path as it stands): write it whole"
+    ]
+
+
+@pytest.mark.parametrize("path", ["~pics", "pics/~", "/home/me/pics"])
+def test_a_tilde_elsewhere_in_a_path_is_a_name(document: dict[str, object], path: str) -> None:
+    put(document, "sources.scenes", path)
+    assert str(validate_params(document, Path("params.yaml")).sources["scenes"]) == path
+
+
 def test_unet_name_has_to_be_a_folder_name(document: dict[str, object]) -> None:
     put(document, "cascade", ["ba.se", "super"])
     assert problems(document)[0].startswith("params.yaml: cascade.0: String should match pattern")

@@ -1,20 +1,20 @@
 """README and docs/ name nothing that is not there: links, commands, experiments, parameters, make targets, messages."""
 
 import re
+import shutil
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.main
 from pydantic import BaseModel
-from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
 from minimagen.cli import app
-from minimagen.config import Params, read_yaml, validate_params
-from minimagen.experiments import experiment_names, overlay
+from minimagen.config import Params, load_params
+from minimagen.experiments import apply_experiment, experiment_names
 from tests.stages.tiny_project import CHECKOUT
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), CHECKOUT / "data/README.md"])
@@ -26,6 +26,14 @@ SECTIONS = "|".join(name for name in Params.model_fields if name != "cascade")
 KEY = re.compile(rf"(?<![\w./-])((?:{SECTIONS})(?:\.[a-z_0-9*]+)+)(?![\w/(]|\.[a-z])")
 LOOSE_KEY = re.compile(r"(?<![\w./-])((?:unet|training|diffusion)(?:\.[a-z_0-9]+)+)(?![\w/(]|\.[a-z])")
 """The middle of a key, as in training.grid.every."""
+
+
+OWN = {
+    name: text
+    for page in PAGES
+    for text, name in re.findall(r"^```yaml\n(# experiments/([\w-]+)\.yaml: .*?)^```", page.read_text(), re.S | re.M)
+}
+"""Experiments that a page shows for the reader to write: name -> text."""
 
 
 def code_of(page: Path) -> list[str]:
@@ -67,8 +75,9 @@ def test_relative_links_lead_somewhere(page: Path):
 @pytest.mark.parametrize("page", GUIDES, ids=named(GUIDES))
 def test_files_of_this_project_that_are_named_exist(page: Path):
     wanted = r"(?<![\w/.-])((?:docs|experiments|scripts|tests|minimagen|flows)/[\w./-]+\.(?:md|yaml|py|txt|j2))"
+    own = {f"experiments/{name}.yaml" for name in OWN}
     for name in re.findall(wanted, page.read_text()):
-        assert (CHECKOUT / name).exists(), f"{page.name}: {name}"
+        assert name in own or (CHECKOUT / name).exists(), f"{page.name}: {name}"
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=named(GUIDES))
@@ -90,7 +99,7 @@ def test_commands_and_their_options_exist(page: Path):
 
 @pytest.mark.parametrize("page", GUIDES, ids=named(GUIDES))
 def test_experiments_that_are_applied_inspected_or_compared_exist(page: Path):
-    known = experiment_names(CHECKOUT)
+    known = {*experiment_names(CHECKOUT), *OWN}
     for words in commands_of(page):
         text = " ".join(words)
         for pattern in (r"^experiment apply ([a-z][\w-]*)", r"^inspect ([a-z][\w-]*)", r"--experiment ([a-z][\w-]*)"):
@@ -106,13 +115,23 @@ def test_make_targets_exist(page: Path):
             assert target in targets, f"{page.name}: make {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named(PAGES))
-def test_yaml_that_is_shown_loads_over_the_experiment_that_it_names(page: Path):
-    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.S | re.M):
-        first, _, _ = block.partition("\n")
-        name = first.removeprefix("# ")
-        assert name in experiment_names(CHECKOUT), f"{page.name}: the block begins with {first!r}, not an experiment"
-        validate_params(_over(name, YAML(typ="safe", pure=True).load(block)), page)
+def test_yaml_that_is_shown_is_an_experiment_with_its_name_and_what_it_lies_on():
+    num_blocks = sum(len(re.findall(r"^```yaml$", page.read_text(), re.M)) for page in PAGES)
+
+    assert num_blocks == len(OWN)
+    assert not set(OWN) & set(experiment_names(CHECKOUT))
+    assert all("\nextends: " in text for text in OWN.values())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_experiments_that_are_shown_can_be_applied(name: str, tmp_path: Path):
+    shutil.copytree(CHECKOUT / "experiments", tmp_path / "experiments")
+    for own, text in OWN.items():
+        (tmp_path / f"experiments/{own}.yaml").write_text(text)
+
+    apply_experiment(tmp_path, name, is_forced=False)
+
+    load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=named(GUIDES))
@@ -158,15 +177,6 @@ KNOWN_TO_VARY = (
     "The drawn pictures",
 )
 """What the program fills in itself."""
-
-
-def _over(name: str, changes: Mapping[str, object]) -> dict[str, object]:
-    document = read_yaml(CHECKOUT / "experiments/demo.yaml")
-    lower = read_yaml(CHECKOUT / f"experiments/{name}.yaml")
-    assert isinstance(document, dict) and isinstance(lower, dict)
-    if "extends" in lower:
-        return overlay(_over(str(lower.pop("extends")), lower), changes)
-    return overlay(document if name == "demo" else overlay(document, lower), changes)
 
 
 def _exists(parts: list[str], annotation: object) -> bool:

@@ -29,7 +29,7 @@ def test_the_data_hash_follows_content_and_order_alone() -> None:
 
 
 def test_a_missing_manifest_says_that_its_stage_has_not_finished(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"manifest\.json: no such file: the stage that writes .* has not finished"):
+    with pytest.raises(ValueError, match=r"manifest\.json: no such file: .* has not finished: run `dvc repro`"):
         read_manifest(tmp_path)
 
 

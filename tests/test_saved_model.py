@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from minimagen.config import DiffusionConfig, UNetConfig
+from minimagen.errors import MissingFileError
 from minimagen.saved_model import EncoderRecord, ModelRecord, read_model, write_model
 from minimagen.sealed import SealError, write_sealed
 from minimagen.tensor_file import NotFiniteError
@@ -37,6 +38,11 @@ RECORD = ModelRecord(
     data_sha256="cd",
 )
 TENSORS = {"first.weight": torch.randn(4, 3, 3, 3), "first.bias": torch.tensor(1.5)}
+
+
+def test_a_model_that_was_not_trained_yet_names_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"base/MANIFEST\.json: no such file: .*base has not finished: run `dvc"):
+        read_model(tmp_path / "base")
 
 
 def test_a_model_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -85,7 +85,7 @@ class Params(Section):
     """All of params.yaml; each field is a DVC parameter section."""
 
     sources: dict[str, Path] = Field(min_length=1)
-    """Source names, each with the file or folder it reads."""
+    """Source names, each with the file or folder it reads: relative to the project, or whole; ~ is not expanded."""
     cascade: tuple[UNetName, ...] = Field(min_length=1)
     """U-Net names, from the base up."""
     ingest: IngestConfig
@@ -102,6 +102,7 @@ class Params(Section):
             *_mismatches("cascade", self.cascade, "unets", self.unets),
             *_mismatches("cascade", self.cascade, "sampling", self.sampling),
             *_mismatches("sources", self.sources, "ingest", self.ingest.source_names()),
+            *_homes(self.sources),
         ]
         if len(set(self.cascade)) != len(self.cascade):
             problems.append(f"cascade names a U-Net twice: {', '.join(self.cascade)}")
@@ -257,6 +258,15 @@ def _mismatches(list_key: str, listed: Iterable[str], section_key: str, sections
         f"{section_key}.{name}: not listed in {list_key} ({', '.join(names)})" for name in present if name not in names
     ]
     return missing + extra
+
+
+def _homes(sources: Mapping[str, Path]) -> list[str]:
+    """DVC watches these paths as they stand, so reading another place than they say would go unnoticed."""
+    return [
+        f"sources.{name}: {path} begins with ~, which is not expanded (DVC reads the path as it stands): write it whole"
+        for name, path in sources.items()
+        if path.parts[:1] == ("~",)
+    ]
 
 
 def _raise_if_any(problems: Sequence[str]) -> None:

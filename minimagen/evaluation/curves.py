@@ -11,7 +11,7 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from minimagen.errors import UserError
+from minimagen.errors import UserError, not_finished
 
 WIDTH_PX, HEIGHT_PX = 520, 240
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 46, 22, 12, 26
@@ -40,7 +40,7 @@ def read_lines(path: Path, labels: Mapping[str, str]) -> list[Line]:
         with path.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file: the training that writes it has not finished") from error
+        raise not_finished(path, "the training that writes it") from error
     return [_read_line(path, rows, column, label) for column, label in labels.items()]
 
 

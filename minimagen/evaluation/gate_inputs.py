@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minimagen.errors import MissingFileError, UserError
+from minimagen.errors import UserError, not_finished
 from minimagen.evaluation.gate import Evaluation, SampleScore
 from minimagen.evaluation.results import leaves
 
@@ -38,7 +38,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such file; stage evaluate writes it") from error
+        raise not_finished(path, "stage evaluate") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged: {error}") from error
     if not isinstance(document, dict):

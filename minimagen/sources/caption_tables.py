@@ -15,6 +15,8 @@ from minimagen.sources.table_records import BadRecord, TableRecord, open_table
 
 MAX_NAMED = 20
 """Columns named in a message, at most."""
+MIN_LIKENESS = 0.6
+"""From which on a column may be the one that was meant, difflib's measure: "captoin" and "caption" have 0.86."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +43,23 @@ def read_caption_table(path: Path, *, path_column: str, caption_column: str) -> 
     if not records:
         raise ConfigError(f"{path}: holds no row")
     columns = table.columns or tuple(dict.fromkeys(column for record in records for column in record.values))
-    for key, column in (("path_column", path_column), ("caption_column", caption_column)):
+    names = (path_column, caption_column)
+    for key, column, other in zip(("path_column", "caption_column"), names, reversed(names), strict=True):
         if column not in columns:
-            raise ConfigError(f"{path}: {missing_column(f'ingest.folder.{key}', column, columns)}")
+            raise ConfigError(f"{path}: {missing_column(f'ingest.folder.{key}', column, columns, other)}")
     return [_entry_of(path, record, path_column, caption_column) for record in records]
 
 
-def missing_column(key: str, column: str, columns: Sequence[str]) -> str:
-    """Returns what to tell about a column that a table lacks.
+def missing_column(key: str, column: str, columns: Sequence[str], other: str) -> str:
+    """Returns what to tell about a column that a table lacks, with the one that was meant if any is alike.
 
     Args:
         key: of params.yaml, which names the column.
         columns: those that the table has.
+        other: the column that has another use already, so it is not the one that was meant.
     """
-    nearest = difflib.get_close_matches(column, columns, n=1, cutoff=0.0)
+    free = [name for name in columns if name != other]
+    nearest = difflib.get_close_matches(column, free, n=1, cutoff=MIN_LIKENESS)
     hint = f"; nearest: {nearest[0]!r}" if nearest else ""
     found = ", ".join(map(repr, columns[:MAX_NAMED])) + (", ..." if len(columns) > MAX_NAMED else "")
     return f"no column {column!r} ({key} in params.yaml); found: {found}{hint}"

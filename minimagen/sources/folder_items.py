@@ -80,6 +80,8 @@ def _find_tables(config: FolderConfig, folder: Path) -> list[Path]:
         table = folder / config.captions_file
         if not table.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(f"params.yaml: ingest.folder.captions_file: {table} is not inside {folder}")
+        if not table.is_file():
+            raise ConfigError(f"params.yaml: ingest.folder.captions_file: {table}: no such file")
         return [table]
     tables: list[Path] = []
     for subfolder, files in _walk(folder):

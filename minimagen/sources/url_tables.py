@@ -101,9 +101,10 @@ def _check_part(table: UrlTable, names: tuple[str, ...]) -> None:
 
 def _check_columns(table: UrlTable, part: str, columns: tuple[str, ...]) -> None:
     where = f"{table.path}: {part}" if part != WHOLE else str(table.path)
-    for key, column in (("url_column", table.url_column), ("caption_column", table.caption_column)):
+    names = (table.url_column, table.caption_column)
+    for key, column, other in zip(("url_column", "caption_column"), names, reversed(names), strict=True):
         if column not in columns:
-            raise ConfigError(f"{where}: {missing_column(f'ingest.manifest.{key}', column, columns)}")
+            raise ConfigError(f"{where}: {missing_column(f'ingest.manifest.{key}', column, columns, other)}")
 
 
 def _row_of(table: UrlTable, part: str, record: TableRecord | BadRecord) -> UrlRow:

@@ -18,10 +18,14 @@ from minimagen.text.locate import describe
 from minimagen.training.cost import NUM_TEXT_TOKENS, UNetCost, unet_cost
 from minimagen.training.forecast import clock, estimate_seconds, forecast
 from minimagen.training.memory import gibibytes, memory_need
+from minimagen.training.optimizer import count_steps
 
 
-def run_inspect(params: Params, *, as_json: bool) -> None:
+def run_inspect(params: Params, *, as_json: bool, num_pictures: int | None = None) -> None:
     """Prints the costs of every stage, and of the whole cascade, as a table or as JSON.
+
+    Args:
+        num_pictures: training pictures that there will be; None if nobody says.
 
     Raises:
         ConfigError: the text encoder is unknown, or MINIMAGEN_DEVICE names what is not there.
@@ -43,15 +47,20 @@ def run_inspect(params: Params, *, as_json: bool) -> None:
     if free is not None:
         print(f"fits: {gibibytes(free)} of {device.type} memory are free now; U-Nets train one after another")
     for name in params.cascade:
-        print(plan_of(name, params.unets[name], costs[name], device))
+        print(plan_of(name, params.unets[name], costs[name], device, num_pictures))
 
 
-def plan_of(name: str, section: UNetSection, cost: UNetCost, device: torch.device) -> str:
+def plan_of(
+    name: str, section: UNetSection, cost: UNetCost, device: torch.device, num_pictures: int | None = None
+) -> str:
     """Returns a line on how long a training is, beside the nearest one on record and by the clock of this machine."""
-    num_steps = section.training.num_steps
-    if num_steps is None:
-        return f"{name}: {section.training.num_epochs:,} passes over the training pictures, however many there will be"
-    planned = forecast(name, section, num_parameters=cost.num_parameters, num_steps=num_steps, num_pictures=None)
+    if section.training.num_steps is None and num_pictures is None:
+        passes = f"{section.training.num_epochs:,} passes over the training pictures"
+        return f"{name}: {passes}, however many there will be: --pictures says how many, and then how long"
+    num_steps = count_steps(section.training, num_pictures or 0)
+    planned = forecast(
+        name, section, num_parameters=cost.num_parameters, num_steps=num_steps, num_pictures=num_pictures
+    )
     seconds = estimate_seconds(cost.gflop_forward, planned.num_seen, num_steps, device)
     return f"{planned}; about {clock(seconds)} on this machine"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from minimagen.config import ConfigError
-from minimagen.errors import UserError
+from minimagen.errors import UserError, not_finished
 from minimagen.files import canonical_json, read_json, sha256_bytes, sha256_file, write_json
 from minimagen.hub_files import fetch_snapshot, matching_files
 from minimagen.text.names import ALIASES, HUB_TEXT_DIMS, TINY, TINY_TEXT_DIM
@@ -137,7 +137,7 @@ def read_record(stage_folder: Path) -> EncoderFiles:
             raise UserError(f"{path}: format version {version}, expected {RECORD_VERSION}")
         return EncoderFiles(**record, folder=stage_folder)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file: stage text-encoder has not finished") from error
+        raise not_finished(path, "stage text-encoder") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not an encoder record: {error!r}") from error
 

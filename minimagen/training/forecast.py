@@ -15,6 +15,10 @@ from minimagen.config import UNetSection
 
 SHORT = 0.5
 """A training that sees less than this share of what the nearest one on record needed is short."""
+LONG = 10
+"""One on few pictures that sees more than so many times what was needed is long."""
+FEW_PICTURES = 100
+"""Fewer are learnt by heart, which takes another length than captions that compose."""
 FORWARD_AND_BACKWARD = 3
 SHARE_OF_MATRIX_RATE = 0.7
 """What trainings reach of the rate of a large matrix product (docs/experiments.md: 0.64 to 0.88 on a CPU)."""
@@ -48,6 +52,11 @@ KNOWN = (
 )
 """The last one is from that project's issue 201; all others from docs/experiments.md. Pictures are those that stage
 curate leaves for training: of the demo's 2,284 it rejects 27 as duplicates."""
+KNOWN_BY_HEART = (
+    KnownTraining("paper-scaled's base", None, 16, 2_550_787, 16, 6_400, "all of them came back from their captions"),
+    KnownTraining("paper-scaled's super", 16, 32, 1_059_235, 16, 6_400, "it beat bicubic enlarging"),
+)
+"""Trainings on few pictures, all from docs/experiments.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +68,20 @@ class Forecast:
     num_pictures: int | None
     """Training pictures; None before there are data."""
     nearest: KnownTraining
+    num_needed: int
+    """Pictures seen that it takes by that record; of few pictures, but more than there, each as often as there."""
+    enough: str
+    """The key and value of params.yaml with which it sees so many."""
 
     @property
     def is_short(self) -> bool:
         """Whether it sees far fewer pictures than the nearest training on record."""
-        return self.num_seen < SHORT * self.nearest.num_seen
+        return self.num_seen < SHORT * self.num_needed
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it sees its few pictures far more often than it takes to learn them by heart."""
+        return _are_few(self.num_pictures) and self.num_seen > LONG * self.num_needed
 
     def __str__(self) -> str:
         known, each = self.nearest, ""
@@ -71,20 +89,36 @@ class Forecast:
             each = f", each of {self.num_pictures:,} {self.num_seen / self.num_pictures:,.0f} times"
         size = f"{known.image_size} px, {known.num_parameters / 1e6:.1f} M parameters, {known.num_pictures:,} pictures"
         told = f"{self.unet}: {self.num_seen:,} pictures seen{each}; {known.name} ({size}): after {known.num_seen:,}, "
+        if self.is_long:
+            return f"{told}{known.result}; yours is far longer than so few pictures took: begin with {self.enough}"
         return told + known.result + ("; yours may be too short" if self.is_short else "")
 
 
 def forecast(
     unet: str, section: UNetSection, *, num_parameters: int, num_steps: int, num_pictures: int | None
 ) -> Forecast:
-    """Compares a training with the nearest one on record: of its kind, in size and parameters."""
+    """Compares a training with the nearest one on record: of its kind, on few pictures or many, in size and parameters.
+
+    Args:
+        num_pictures: training pictures; None before there are data, which are taken to be many.
+    """
 
     def distance(known: KnownTraining) -> float:
         sizes = abs(math.log2(known.image_size / section.image_size))
         return sizes + 0.25 * abs(math.log2(known.num_parameters / num_parameters))
 
-    alike = [known for known in KNOWN if (known.low_res_size is None) == (section.low_res_size is None)]
-    return Forecast(unet, num_steps * section.training.batch_size, num_pictures, min(alike, key=distance))
+    on_record = KNOWN_BY_HEART if _are_few(num_pictures) else KNOWN
+    alike = [known for known in on_record if (known.low_res_size is None) == (section.low_res_size is None)]
+    nearest, training = min(alike, key=distance), section.training
+    needed = nearest.num_seen
+    if num_pictures is not None and _are_few(num_pictures):
+        needed = math.ceil(needed * max(1.0, num_pictures / nearest.num_pictures))
+    if training.num_steps is None and num_pictures is not None:
+        enough = f"num_epochs: {math.ceil(needed / num_pictures)}"
+    else:
+        enough = f"num_steps: {math.ceil(needed / training.batch_size)}"
+    num_seen = num_steps * training.batch_size
+    return Forecast(unet, num_seen, num_pictures, nearest, needed, f"unets.{unet}.training.{enough}")
 
 
 def estimate_seconds(gflop_forward: float, num_seen: int, num_steps: int, device: torch.device) -> float:
@@ -104,6 +138,10 @@ def clock(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def _are_few(num_pictures: int | None) -> bool:
+    return num_pictures is not None and num_pictures < FEW_PICTURES
 
 
 def _matrix_rate(device: torch.device) -> float:

@@ -31,7 +31,7 @@ def test_scores_from_before_the_gate_ask_for_a_new_evaluation(tmp_path: Path) ->
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"scores.json: no such file; stage evaluate writes it"):
+    with pytest.raises(MissingFileError, match=r"scores.json: no such file: stage evaluate has not finished"):
         read_evaluation(tmp_path)
     (tmp_path / "scores.json").write_text("{")
     with pytest.raises(UserError, match=r"scores.json: damaged"):

@@ -119,7 +119,7 @@ def test_a_stage_that_has_not_finished_is_named(project: Path) -> None:
 
     state = precompute_embeddings(return_state=True)
 
-    assert state.is_failed() and str(state.message).endswith("data/curated has not finished")
+    assert state.is_failed() and str(state.message).endswith("data/curated has not finished: run `dvc repro`")
 
 
 def test_embeddings_that_are_being_made_are_left_alone(project: Path) -> None:

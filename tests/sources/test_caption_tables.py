@@ -152,6 +152,34 @@ def test_a_misspelt_column_names_file_key_what_was_found_and_the_nearest(tmp_pat
     )
 
 
+@pytest.mark.parametrize(
+    ("columns", "wanted", "end"),
+    [
+        (
+            "file_name,text",
+            ("file_name", "caption"),
+            "'caption' (ingest.folder.caption_column in params.yaml); found: {}",
+        ),
+        (
+            "file_name,file_nam",
+            ("file_name", "file_names"),
+            "caption_column in params.yaml); found: {}; nearest: 'file_nam'",
+        ),
+        ("image,text", ("texts", "text"), "'texts' (ingest.folder.path_column in params.yaml); found: {}"),
+    ],
+)
+def test_no_column_is_proposed_that_is_far_off_or_has_another_use(
+    tmp_path: Path, columns: str, wanted: tuple[str, str], end: str
+) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f"{columns}\na.png,x\n")
+
+    with pytest.raises(ConfigError) as error:
+        read_caption_table(path, path_column=wanted[0], caption_column=wanted[1])
+
+    assert str(error.value).endswith(end.format(", ".join(map(repr, columns.split(",")))))
+
+
 @pytest.mark.parametrize("suffix", ["json", "jsonl", "parquet"])
 def test_a_caption_may_be_a_list_or_missing(tmp_path: Path, suffix: str) -> None:
     records = [

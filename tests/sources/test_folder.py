@@ -314,7 +314,7 @@ def test_a_missing_folder_missing_captions_and_two_captions_files_are_told(reads
     (reads / "metadata.jsonl").unlink()
     with pytest.raises(ConfigError, match=r"found neither metadata\.jsonl nor metadata\.csv"):
         source.plan(CONFIG, reads=reads, snapshot="s1")
-    with pytest.raises(ConfigError, match=r"captions\.csv: no such file"):
+    with pytest.raises(ConfigError, match=r"ingest\.folder\.captions_file: .*captions\.csv: no such file"):
         source.plan(CONFIG.model_copy(update={"captions_file": Path("captions.csv")}), reads=reads, snapshot="s1")
 
 

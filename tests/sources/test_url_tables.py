@@ -122,4 +122,4 @@ def test_only_the_first_thousand_names_of_columns_are_kept(tmp_path: Path) -> No
 
     with pytest.raises(ConfigError) as error:
         read(tmp_path / "t.jsonl")
-    assert "'key19', ...; nearest" in str(error.value) and len(str(error.value)) < 1000
+    assert str(error.value).endswith("'key19', ...") and len(str(error.value)) < 1000

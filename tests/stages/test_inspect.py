@@ -41,7 +41,16 @@ def test_each_training_stands_beside_one_on_record_and_has_its_time(capsys: pyte
     lines = capsys.readouterr().out.splitlines()
     (base,) = (line for line in lines if line.startswith("base: 48,000 pictures seen"))
     assert "the demo's base" in base and base.endswith(" on this machine") and "too short" not in base
-    assert "base: 200 passes over the training pictures, however many there will be" in lines
+    passes = "base: 200 passes over the training pictures, however many there will be"
+    assert any(line.startswith(passes) for line in lines)
+
+
+def test_a_training_of_epochs_has_its_time_once_the_pictures_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    run_inspect(load_experiment(CHECKOUT, "paper-scaled").params, as_json=False, num_pictures=16)
+
+    (base,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("base:"))
+    assert base.startswith("base: 6,400 pictures seen, each of 16 400 times; paper-scaled's base (16 px")
+    assert base.endswith(" on this machine")
 
 
 def test_flops_of_a_convolution_are_counted_as_two_per_multiply_add() -> None:
