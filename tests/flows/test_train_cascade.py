@@ -73,6 +73,7 @@ def test_flow_runs_what_is_stale_and_passes_by_the_rest(project: Path) -> None:
     assert train_cascade(force=True) == dict.fromkeys(STAGES, "Ran")
 
 
+@pytest.mark.long
 def test_failing_stage_is_named_and_stops_the_flow(project: Path) -> None:
     edit(project, "parts/two", "nothing")
     state = train_cascade(return_state=True)

@@ -119,6 +119,7 @@ def test_it_listens_on_loopback_only(served: Served) -> None:
     assert {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
+@pytest.mark.long
 def test_more_than_the_line_holds_is_refused_with_a_reason_and_a_time(project: Path) -> None:
     with serving(["serve", "--deadline", "3"], project) as served, ThreadPoolExecutor(48) as pool:
         asked = [pool.submit(served.draw, ["a frog"], steps=1000, num_images=16, seed=seed) for seed in range(48)]
@@ -132,6 +133,7 @@ def test_more_than_the_line_holds_is_refused_with_a_reason_and_a_time(project: P
         assert served.draw(["a frog"]).status == 200  # what was given up is drawn no further
 
 
+@pytest.mark.long
 def test_who_has_gone_frees_the_line(project: Path) -> None:
     body = json.dumps({"inputs": ["a frog"], "params": {"steps": 1000, "num_images": 16}}).encode()
     with serving(["serve"], project) as served:
@@ -143,6 +145,7 @@ def test_who_has_gone_frees_the_line(project: Path) -> None:
         assert time.monotonic() - start_s < 20.0  # eight such requests take minutes
 
 
+@pytest.mark.long
 def test_a_damaged_cascade_is_told_before_anything_is_served(tmp_path: Path) -> None:
     folder = write_small_cascade(tmp_path / "data")
     (folder / "models/super/model.safetensors").write_bytes(b"torn")
@@ -151,6 +154,7 @@ def test_a_damaged_cascade_is_told_before_anything_is_served(tmp_path: Path) -> 
         pass
 
 
+@pytest.mark.long
 def test_a_stop_lets_the_drawing_finish(project: Path) -> None:
     with serving(["serve"], project) as served, ThreadPoolExecutor(2) as pool:
         assert served.draw(["a frog"]).status == 200

@@ -113,6 +113,7 @@ def test_a_project_without_a_cascade_is_told(tmp_path: Path, checkout: Path) -> 
         pass
 
 
+@pytest.mark.long
 def test_a_defect_is_told_without_what_it_was(tmp_path: Path) -> None:
     root = write_studio_project(tmp_path, is_registered=True)
     with serving(["studio"], root) as served:

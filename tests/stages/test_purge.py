@@ -184,6 +184,7 @@ def test_what_was_answered_and_not_stored_goes_too(case: TmdbCase) -> None:
     assert [path.name for path in left] == ["timings.json"]
 
 
+@pytest.mark.long
 def test_a_purge_that_is_killed_anywhere_is_finished_by_the_next_one(
     case: TmdbCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def test_killed_at_every_step(
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("unet", UNETS)
+@pytest.mark.parametrize("unet", ["base", pytest.param("super", marks=pytest.mark.long)])
 def test_killed_at_random_instants(
     unet: str, trainings: Trainings, prepared: Path, undisturbed: Undisturbed, tmp_path: Path, tell_table: TellTable
 ) -> None:

@@ -165,6 +165,7 @@ def test_a_killed_stages_shipper_is_gone_in_seconds_whatever_it_waits_for(
             psutil.Process(int(done.stdout)).wait(timeout=5)
 
 
+@pytest.mark.long
 def test_signals_for_the_stage_do_not_end_the_shipper(
     project: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +182,7 @@ def test_signals_for_the_stage_do_not_end_the_shipper(
     assert server.stage_points("loss") == CURVE
 
 
+@pytest.mark.long
 def test_the_shipper_holds_no_pipe_of_the_stage_and_gives_way(tracked_project: Path, stages: Stages) -> None:
     handle = start_shipper(tracked_project, train(stages), interval_s=0.01)
     process = psutil.Process(handle.process.pid)
@@ -193,6 +195,7 @@ def test_the_shipper_holds_no_pipe_of_the_stage_and_gives_way(tracked_project: P
     assert not process.is_running()
 
 
+@pytest.mark.long
 def test_what_earlier_stages_left_is_shipped_too(tracked_project: Path, stages: Stages) -> None:
     with stages.evaluate() as stage:
         stage.finish({"alignment.joint": 0.5})
