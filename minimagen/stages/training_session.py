@@ -61,11 +61,6 @@ class Session:
         """Where run states lie."""
         return self.tracked.run_folder / STATES
 
-    @property
-    def snapshot_paths(self) -> list[Path]:
-        """Where the averages of each chosen epoch lie, as model folders."""
-        return [self.follow_up.snapshot_path(epoch) for epoch in self.course.config.snapshot_epochs]
-
     def resume(self) -> None:
         """Takes up the newest saved state, if there is one, and drops what the journal says of later steps."""
         with self._spending("load"):

@@ -1,6 +1,7 @@
 """What a training is asked while it runs: losses of seen pictures, verdicts on grids, and the stop before copying."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from tests.stages.tiny_project import outs_of, run_folder, tiny_params, write_ti
 GRID = {"every": 2, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0, "on_copying": "warn"}
 
 
-def _stopping() -> Params:
+def _stopping(snapshot_epochs: Sequence[int] = ()) -> Params:
     """Returns parameters under which the base stops before it copies; the other network is not asked."""
-    params = tiny_params(grid=GRID, snapshot_epochs=[])
+    params = tiny_params(grid=GRID, snapshot_epochs=list(snapshot_epochs))
     document = params.model_dump(mode="json")
     document["unets"]["base"]["training"]["grid"]["on_copying"] = "stop"
     return validate_params(document, Path("params.yaml"))
@@ -96,6 +97,18 @@ def test_a_stopped_training_run_again_trains_nothing_and_changes_no_byte(tmp_pat
 
     assert outs_of(tmp_path) == before
     assert json.loads((run_folder(tmp_path) / "timings.json").read_text())["num_steps"] == 0
+
+
+@pytest.mark.usefixtures("copying_at_third_grid")
+def test_a_stopped_training_brings_the_averages_of_the_epochs_that_it_came_to(tmp_path: Path) -> None:
+    """Epochs 1, 2 and 4 end with steps 3, 5 and 10."""
+    write_tiny_data(tmp_path)
+
+    run_train(_stopping(snapshot_epochs=[1, 2, 4]), "base", tmp_path)
+
+    checkpoints = tmp_path / "data/checkpoints/base"
+    assert {path.name for path in checkpoints.glob("epoch-*")} == {"epoch-00001", "epoch-00002"}
+    assert [read_model(path).record.num_steps for path in sorted(checkpoints.glob("epoch-*"))] == [3, 5]
 
 
 @pytest.mark.usefixtures("copying_at_third_grid")
