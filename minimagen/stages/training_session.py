@@ -94,15 +94,17 @@ class Session:
                     return
                 if isinstance(report, RolledBack):
                     self._go_back(report)
-                    continue
-                self._report(report, time.monotonic() - started_s)
-                progress.advance(report.num_images, f"loss {report.loss:.4f}")
-                self._do_what_is_due(report.step)
-                # Read once: a signal that comes while saving ends the next step, whose state is then saved.
+                else:
+                    self._report(report, time.monotonic() - started_s)
+                    progress.advance(report.num_images, f"loss {report.loss:.4f}")
+                    self._do_what_is_due(report.step)
+                # Read once, as often as the other processes do: a signal that comes while saving ends the next step,
+                # whose state is then saved.
                 is_stopping = course.ranks.is_told_to_stop(self.interrupt, is_over=self.guard.is_stopped)
-                is_last = is_stopping or report.step == num_steps
-                if is_last or report.step % course.config.save_every == 0:
-                    self._save(is_last=is_last)
+                # What was gone back to is saved already, but for the samples that are left out since.
+                is_due = not isinstance(report, RolledBack) and self._is_due_to_save(report.step)
+                if is_stopping or is_due:
+                    self._save(is_last=is_stopping or course.state.step == num_steps)
 
     def timings(self) -> dict[str, float | int | str]:
         """Returns what this process alone spent, and its speed while training; no part of any out."""
@@ -153,6 +155,9 @@ class Session:
 
     def _do_what_is_due(self, step: int) -> None:
         self.follow_up.do(step)
+
+    def _is_due_to_save(self, step: int) -> bool:
+        return step % self.course.config.save_every == 0 or step == self.course.record.num_steps
 
     def _save(self, *, is_last: bool) -> None:
         beside = Beside(tuple(self.unreported_losses), self.course.quarantine.names)

@@ -131,3 +131,18 @@ def test_a_picture_that_is_not_finite_in_one_process_is_skipped_by_all_and_told_
     )
     newest = verify_state(max((run_folder(tmp_path) / "states").iterdir()))
     assert newest.quarantined == (event["samples"],)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_weights_spoilt_in_one_process_lead_all_back_and_the_curve_is_that_of_one(
+    alone: Path, tmp_path: Path, rank: int
+) -> None:
+    write_tiny_data(tmp_path)
+
+    (code, _, told), (other_code, _, other_told) = run_together(tmp_path, do="spoil", at_step=6, rank=rank)
+
+    whose = "weights are" if rank == 0 else "state of another process is"
+    (line,) = (line for line in told.splitlines() if line.startswith("WARNING"))
+    assert (code, other_code, other_told) == (0, 0, "")
+    assert line == f"WARNING step 7: the {whose} not finite: going back to the state after step 4"
+    assert_same_curves(tmp_path, alone)

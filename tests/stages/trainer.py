@@ -1,8 +1,9 @@
 """Trains the tiny project's base U-Net: `python -m tests.stages.trainer FOLDER JSON`, the start of a real process.
 
 The JSON says which fields of training differ; ``at_step`` and ``do`` let one process stumble there: "stop" sends itself
-SIGTERM, "fail" raises an error, "nan" spoils a picture, "wait" lists its modules in the file ``waiting`` and stands
-still until it is told to stop or a file ``go`` is there. Which one is ``rank``. "tell" tells every step on the way.
+SIGTERM, "fail" raises an error, "nan" spoils a picture and "spoil", once, a weight, "wait" lists its modules in the
+file ``waiting`` and stands still until it is told to stop or a file ``go`` is there. Which one is ``rank``. "tell"
+tells every step on the way.
 """
 
 import json
@@ -27,9 +28,10 @@ from tests.stages.tiny_project import tiny_params
 
 def stumble(do: str, at_step: int, rank: int) -> None:
     """Makes one process stumble as it asks for its part of the batch of a step (from 0)."""
-    real = Course._batch_of
+    real, num_spoilt = Course._batch_of, 0
 
     def batch_of(course: Course, step: int, positions: slice) -> Batch:
+        nonlocal num_spoilt
         batch = real(course, step, positions)
         if step == at_step and int(os.environ.get("RANK", "0")) == rank:
             if do == "stop":
@@ -42,6 +44,10 @@ def stumble(do: str, at_step: int, rank: int) -> None:
                     time.sleep(0.01)
             elif do == "nan":
                 batch.images[0] = math.nan
+            elif do == "spoil" and not num_spoilt:
+                num_spoilt += 1
+                with torch.no_grad():
+                    next(course.state.network.parameters()).fill_(math.nan)
         return batch
 
     Course._batch_of = batch_of  # pyright: ignore[reportAttributeAccessIssue]
