@@ -102,7 +102,7 @@ def _train(
             if exit_code is None:
                 publish(session, root)
         if exit_code is not None:
-            print(f"train {name}: saved after step {session.course.state.step} of {num_steps}; run it again to go on")
+            print(f"train {name}: saved after step {session.saved_step} of {num_steps}; run it again to go on")
             raise SystemExit(exit_code)
         curves, step = read_curves(tracked.journal.path), session.course.state.step
         tracked.finish(curves[step])

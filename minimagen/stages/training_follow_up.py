@@ -25,6 +25,7 @@ from minimagen.stages.training_watch import Watch
 from minimagen.tracking.stage import TrackedStage
 from minimagen.training.grid import draw_grid
 from minimagen.training.interrupt import Interrupt, Stopped
+from minimagen.training.loop import spoilt_parts_of
 from minimagen.training.optimizer import step_of_epoch
 from minimagen.training.validation import spread_indices
 
@@ -50,8 +51,15 @@ class FollowUp:
     """Counts the time of a block under a name."""
 
     def do(self, step: int) -> None:
-        """Does what is due after a step; what a signal leaves undone is remembered for the next process."""
-        self._do(self._due(step), step)
+        """Does what is due after a step; what a signal leaves undone is remembered for the next process.
+
+        Nothing is done with a state that is not sound: the next step meets it and goes back.
+        """
+        due = self._due(step)
+        if due and (spoilt := spoilt_parts_of(self.course.state)):
+            logger.warning("the %s after step %d are not finite, so nothing is done with them", spoilt[0], step)
+        else:
+            self._do(due, step)
 
     def do_what_was_left(self) -> None:
         """Does what the process before this one left undone after the step that it saved."""

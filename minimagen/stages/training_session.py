@@ -48,6 +48,8 @@ class Session:
     unreported_s: float = 0.0
     spent_s: dict[str, float] = field(default_factory=dict)
     """Seconds of this process by what they went into."""
+    saved_step: int = 0
+    """That of the newest saved state; 0 is the start."""
     num_steps_done: int = 0
     """Optimiser steps of this process."""
 
@@ -67,6 +69,7 @@ class Session:
             resumed = self.course.resume(self.states_folder)
         if resumed is not None:
             self.unreported_losses = list(resumed.beside.unreported_losses)
+            self.saved_step = resumed.step
             logger.info("going on after step %d of %d", resumed.step, self.course.record.num_steps)
         self.tracked.journal.rewind(self.course.state.step)
         self.guard.resume()
@@ -160,7 +163,7 @@ class Session:
         return step % self.course.config.save_every == 0 or step == self.course.record.num_steps
 
     def _save(self, *, is_last: bool) -> None:
-        beside = Beside(tuple(self.unreported_losses), self.course.quarantine.names)
+        step, beside = self.course.state.step, Beside(tuple(self.unreported_losses), self.course.quarantine.names)
         try:
             with self._spending("save"):
                 # A state without the entries before it would go on with a hole in its curves.
@@ -173,13 +176,14 @@ class Session:
                     device=self.course.objective.device,
                 )
         except NotFiniteError:
-            if is_last:
-                raise
-            logger.warning("the state after step %d is not sound, so it is not saved", self.course.state.step)
+            # The next step goes back, or the next process goes on from an earlier state.
+            logger.warning("the state after step %d is not sound, so it is not saved", step)
         except OSError as error:
             if is_last:
                 raise
-            tell_refusal(f"the state after step {self.course.state.step}", error)
+            tell_refusal(f"the state after step {step}", error)
+        else:
+            self.saved_step = step
 
     @contextmanager
     def _spending(self, what: str) -> Iterator[float]:

@@ -146,3 +146,16 @@ def test_weights_spoilt_in_one_process_lead_all_back_and_the_curve_is_that_of_on
     assert (code, other_code, other_told) == (0, 0, "")
     assert line == f"WARNING step 7: the {whose} not finite: going back to the state after step 4"
     assert_same_curves(tmp_path, alone)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_averages_spoilt_by_the_last_update_in_one_process_lead_all_back(
+    alone: Path, tmp_path: Path, rank: int
+) -> None:
+    write_tiny_data(tmp_path)
+
+    (code, _, told), (other_code, _, other_told) = run_together(tmp_path, do="spoil at the end", at_step=20, rank=rank)
+
+    assert (code, other_code, other_told) == (0, 0, "")
+    assert f"going back to the state after step {16 if rank == 0 else 20}" in told
+    assert_same_curves(tmp_path, alone)

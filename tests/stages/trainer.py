@@ -3,7 +3,7 @@
 The JSON says which fields of training differ; ``at_step`` and ``do`` let one process stumble there: "stop" sends itself
 SIGTERM, "fail" raises an error, "nan" spoils a picture and "spoil", once, a weight, "wait" lists its modules in the
 file ``waiting`` and stands still until it is told to stop or a file ``go`` is there. Which one is ``rank``. "tell"
-tells every step on the way.
+tells every step on the way, "spoil at the end" spoils the averages by the update of a step.
 """
 
 import json
@@ -22,7 +22,9 @@ from minimagen.datasets.captioned import Batch
 from minimagen.stages.dvc_parent import end_with_dvc
 from minimagen.stages.train import run_train
 from minimagen.stages.training_course import Course
+from minimagen.training.ema import Ema
 from tests.stages.killable_training import tell_steps
+from tests.stages.spoilt_update import spoiling_update
 from tests.stages.tiny_project import tiny_params
 
 
@@ -64,6 +66,9 @@ def main() -> None:
         do, at_step, rank = (settings.pop(key) for key in ("do", "at_step", "rank"))
         if do == "tell":
             tell_steps()
+        elif do == "spoil at the end":
+            if int(os.environ.get("RANK", "0")) == rank:
+                Ema.update = spoiling_update(at_step, "average", math.nan)  # pyright: ignore[reportAttributeAccessIssue]
         else:
             stumble(do, at_step, rank)
     tell_errors(lambda: run_train(tiny_params(**settings), "base", Path(sys.argv[1])))
