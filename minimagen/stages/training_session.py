@@ -155,6 +155,7 @@ class Session:
         left_out = "\n".join(self.course.quarantine.names)
         self.tracked.event(step, {"event": "rollback", "why": report.why, "left_out": left_out})
         self.unreported_losses, self.unreported_s = list(report.resumed.beside.unreported_losses), 0.0
+        self.guard.go_back()
 
     def _do_what_is_due(self, step: int) -> None:
         self.follow_up.do(step)
