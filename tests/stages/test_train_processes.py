@@ -105,6 +105,17 @@ def test_told_to_one_process_all_stop_and_one_alone_goes_on(alone: Path, tmp_pat
     assert_same_curves(tmp_path, alone)
 
 
+def test_told_to_a_process_that_reads_all_stop_before_the_first_step(tmp_path: Path) -> None:
+    write_tiny_data(tmp_path)
+
+    (code, output, _), (other_code, _, _) = run_together(tmp_path, do="stop reading", at_step=0, rank=1)
+
+    assert (code, other_code) == (143, 143)
+    assert "saved after step 0 of 20" in output
+    *_, last = read_journal(run_folder(tmp_path) / "journal.jsonl")
+    assert last.values["event"] == "interrupt"
+
+
 def test_a_failing_process_ends_the_other_and_says_why(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
 
