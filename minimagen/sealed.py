@@ -30,7 +30,8 @@ def write_sealed(folder: Path, files: Iterable[tuple[str, bytes]], facts: Mappin
         facts: what the manifest says beside the hashes.
 
     Raises:
-        OSError: the disk refused; what was written is removed, an older folder is untouched.
+        OSError: the disk refused; what was written is removed, and an older folder has its name still, unless the new
+            one had taken its place before.
     """
     make_folder(folder.parent)
     temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
@@ -89,12 +90,20 @@ def remove_leftovers(parent: Path, name: str = "*") -> None:
 
 
 def replace_folder(temporary: Path, folder: Path) -> None:
-    """Gives a finished folder its name, durably; an older folder of that name goes."""
+    """Gives a finished folder its name, durably; an older folder of that name goes.
+
+    Raises:
+        OSError: the disk refused; the older folder has its name still, or the finished one has it.
+    """
     if folder.exists():
         replaced = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-old")
         shutil.rmtree(replaced, ignore_errors=True)
         folder.rename(replaced)
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            replaced.rename(folder)
+            raise
         shutil.rmtree(replaced)
     else:
         temporary.rename(folder)

@@ -98,6 +98,25 @@ def test_a_full_disk_leaves_the_old_folder_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
+def test_a_refused_replacement_leaves_the_old_folder_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sealed(tmp_path / "state", FILES, {"age": "old"})
+    real = Path.rename
+
+    def rename(source: Path, target: Path) -> Path:
+        if read_sealed(source).get("age") == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
+        return real(source, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_sealed(tmp_path / "state", FILES, {"age": "new"})
+
+    assert read_sealed(tmp_path / "state")["age"] == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
 def test_leftovers_of_one_name_are_removed_and_others_stay(tmp_path: Path) -> None:
     for name in ("base.tmp-123", "base.tmp-123-old", "super.tmp-9", "base"):
         (tmp_path / name).mkdir()

@@ -156,7 +156,7 @@ class TrainingConfig(Section):
     num_validation_images: int = Field(ge=1)
     """Held-out pictures per validation."""
     snapshot_epochs: tuple[int, ...]
-    """Epochs after which the averaged weights are kept in checkpoints/."""
+    """Epochs after which the averaged weights are kept in checkpoints/, as far as the training comes."""
     grid: GridConfig
 
     @model_validator(mode="after")

@@ -4,6 +4,8 @@ Told of each grid in turn. Does not know how copies are found.
 """
 
 import logging
+import os
+import shutil
 
 from minimagen.journal import read_journal
 from minimagen.saved_model import SavedModel, read_model, write_model
@@ -28,9 +30,20 @@ class CopyingGuard:
         self._folder = tracked.run_folder / BEFORE_COPYING
 
     def resume(self) -> None:
-        """Finds out from the journal whether an earlier process ended the training."""
+        """Finds out from the journal whether an earlier process ended the training, and drops what is ahead of it."""
         entries = read_journal(self._tracked.journal.path)
         self.is_stopped = any(entry.values.get("event") == STOPPED for entry in entries)
+        self.go_back()
+
+    def go_back(self) -> None:
+        """Drops averages of a later step than the present one: what led there is left, and may come out otherwise.
+
+        Raises:
+            SealError: they are damaged.
+        """
+        if self._folder.is_dir() and read_model(self._folder).record.num_steps > self._course.state.step:
+            # Renamed first, so that a kill leaves no half of a folder.
+            shutil.rmtree(self._folder.rename(self._folder.with_name(f"{BEFORE_COPYING}.tmp-{os.getpid()}")))
 
     def tell(self, step: int, *, is_copying: bool) -> None:
         """Hears of a grid, drawn with the averages as they are now."""
@@ -54,7 +67,7 @@ class CopyingGuard:
     def model(self) -> SavedModel:
         """Returns what sampling loads: the averages as they are, or those of the last grid without copies.
 
-        Where the first grid already had copies there are none but the averages as they are.
+        Where the first grid already had copies, or the first since a return, there are none but the present ones.
         """
         if self.is_stopped and self._folder.is_dir():
             return read_model(self._folder)

@@ -107,7 +107,7 @@ def _inputs(params: Params, root: Path, device: torch.device, folder: Path, inte
     held_out = open_split(root, "validation", last.image_size, last.training.crop)
     check_data(cascade.records, held_out.data_sha256)
     training = open_split(root, "train", last.image_size, last.training.crop)
-    num_batches = _count_batches(params, len(held_out), len(training))
+    num_batches = _count_batches(params, root, len(held_out), len(training))
     with Progress("evaluate: drawing", num_batches, unit="pictures") as progress:
 
         def report(num_pictures: int) -> None:
@@ -119,11 +119,11 @@ def _inputs(params: Params, root: Path, device: torch.device, folder: Path, inte
         yield Inputs(params, root, device, cascade, held_out, training, features, folder, report)
 
 
-def _count_batches(params: Params, num_held_out: int, num_training: int) -> int:
+def _count_batches(params: Params, root: Path, num_held_out: int, num_training: int) -> int:
     config = params.evaluate
     sizes = [min(config.num_captions, num_held_out), min(config.num_training_captions, num_training)]
     sizes += [min(config.num_super_pairs, num_held_out)] * (len(params.cascade) - 1)
-    sizes += [min(NUM_EPOCH_PAIRS, config.num_training_captions, num_training)] * len(kept_epochs(params))
+    sizes += [min(NUM_EPOCH_PAIRS, config.num_training_captions, num_training)] * len(kept_epochs(params, root))
     return sum(-(-size // config.batch_size) for size in sizes)
 
 

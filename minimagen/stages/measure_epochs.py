@@ -5,6 +5,7 @@ The paper's figures 5 to 8 show these. Scores nothing and writes no outs.
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from minimagen.config import Params
 from minimagen.datasets.transforms import to_pixels
@@ -20,10 +21,15 @@ NUM_PAIRS = 16
 NUM_EPOCH_PAIRS = 4
 
 
-def kept_epochs(params: Params) -> list[int]:
-    """Returns the epochs after which every U-Net of the cascade kept its weights."""
-    kept = [set(params.unets[name].training.snapshot_epochs) for name in params.cascade]
-    return sorted(set.intersection(*kept))
+def kept_epochs(params: Params, root: Path) -> list[int]:
+    """Returns the epochs after which every U-Net of the cascade kept its weights: one that stopped before it copied has
+    not come to all of ``snapshot_epochs``."""
+    chosen = [set(params.unets[name].training.snapshot_epochs) for name in params.cascade]
+    return [
+        epoch
+        for epoch in sorted(set.intersection(*chosen))
+        if all(_weights_path(root, name, epoch).is_dir() for name in params.cascade)
+    ]
 
 
 def draw_pairs(inputs: Inputs, reproduced: Drawn) -> Pairs:
@@ -39,7 +45,7 @@ def draw_epochs(inputs: Inputs, reproduced: Drawn) -> Pairs | None:
 
     The noise is the same each time, that of the final pictures.
     """
-    epochs = kept_epochs(inputs.params)
+    epochs = kept_epochs(inputs.params, inputs.root)
     if not epochs:
         return None
     positions = reproduced.positions[:NUM_EPOCH_PAIRS]
@@ -58,8 +64,7 @@ def draw_epochs(inputs: Inputs, reproduced: Drawn) -> Pairs | None:
 
 def _draw_after(inputs: Inputs, epoch: int, positions: Sequence[int]) -> dict[str, PixelImages]:
     params, training = inputs.params, inputs.training
-    folders = {name: inputs.root / CHECKPOINTS / name / f"epoch-{epoch:05d}" for name in params.cascade}
-    models = {name: read_model(folder) for name, folder in folders.items()}
+    models = {name: read_model(_weights_path(inputs.root, name, epoch)) for name in params.cascade}
     cascade = Cascade(models, {name: params.sampling[name] for name in models}, device=inputs.device)
     pictures = cascade.draw(
         *training.embeds.padded(positions),
@@ -67,3 +72,7 @@ def _draw_after(inputs: Inputs, epoch: int, positions: Sequence[int]) -> dict[st
         sample_ids=[training.keys[position] for position in positions],
     )
     return {DRAWN: to_pixels(pictures[params.cascade[-1]])}
+
+
+def _weights_path(root: Path, unet: str, epoch: int) -> Path:
+    return root / CHECKPOINTS / unet / f"epoch-{epoch:05d}"

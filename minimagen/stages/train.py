@@ -7,7 +7,7 @@ runs/train/; results are written once, at the end, and hold no clock and no spee
 import logging
 import os
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -68,7 +68,8 @@ def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
         with ranks.main_first():
             if ranks.is_main:
                 held.enter_context(run_lock(stage_lock(project_root(root), "train", unet_name)))
-            with interrupt.at_once():
+            # The others give nothing up on their own: the main process is waiting for them by then.
+            with interrupt.at_once() if ranks.is_main else nullcontext():
                 inputs = read_inputs(params, unet_name, root, stage=Path(__file__), pictures=pictures)
         run_folder = runs / inputs.identity.folder_name
         if ranks.is_main:
@@ -102,7 +103,7 @@ def _train(
             if exit_code is None:
                 publish(session, root)
         if exit_code is not None:
-            print(f"train {name}: saved after step {session.course.state.step} of {num_steps}; run it again to go on")
+            print(f"train {name}: saved after step {session.saved_step} of {num_steps}; run it again to go on")
             raise SystemExit(exit_code)
         curves, step = read_curves(tracked.journal.path), session.course.state.step
         tracked.finish(curves[step])

@@ -25,6 +25,7 @@ from minimagen.stages.training_watch import Watch
 from minimagen.tracking.stage import TrackedStage
 from minimagen.training.grid import draw_grid
 from minimagen.training.interrupt import Interrupt, Stopped
+from minimagen.training.loop import spoilt_parts_of
 from minimagen.training.optimizer import step_of_epoch
 from minimagen.training.validation import spread_indices
 
@@ -50,8 +51,15 @@ class FollowUp:
     """Counts the time of a block under a name."""
 
     def do(self, step: int) -> None:
-        """Does what is due after a step; what a signal leaves undone is remembered for the next process."""
-        self._do(self._due(step), step)
+        """Does what is due after a step; what a signal leaves undone is remembered for the next process.
+
+        Nothing is done with a state that is not sound: the next step meets it and goes back.
+        """
+        due = self._due(step)
+        if due and (spoilt := spoilt_parts_of(self.course.state)):
+            logger.warning("the %s after step %d are not finite, so nothing is done with them", spoilt[0], step)
+        else:
+            self._do(due, step)
 
     def do_what_was_left(self) -> None:
         """Does what the process before this one left undone after the step that it saved."""
@@ -64,9 +72,16 @@ class FollowUp:
             return
         path.unlink()
 
-    def snapshot_path(self, epoch: int) -> Path:
-        """Returns where the averages after an epoch lie, as a model folder."""
+    def snapshot_paths(self) -> list[Path]:
+        """Returns where the averages lie, as model folders, of the chosen epochs that the training has come to."""
+        chosen, step = self.course.config.snapshot_epochs, self.course.state.step
+        return [self._snapshot_path(epoch) for epoch in chosen if self._last_step_of(epoch) <= step]
+
+    def _snapshot_path(self, epoch: int) -> Path:
         return self.tracked.run_folder / SNAPSHOTS / f"epoch-{epoch:05d}"
+
+    def _last_step_of(self, epoch: int) -> int:
+        return step_of_epoch(epoch, self.course.config.batch_size, len(self.course.training))
 
     @property
     def _undone_path(self) -> Path:
@@ -97,15 +112,12 @@ class FollowUp:
 
     def _epochs_ending(self, step: int) -> list[int]:
         """Returns the chosen epochs that end with a step."""
-        config, num_samples = self.course.config, len(self.course.training)
-        return [
-            epoch for epoch in config.snapshot_epochs if step_of_epoch(epoch, config.batch_size, num_samples) == step
-        ]
+        return [epoch for epoch in self.course.config.snapshot_epochs if self._last_step_of(epoch) == step]
 
     def _keep_snapshots(self, step: int) -> None:
         for epoch in self._epochs_ending(step):
             record = self.course.record.model_copy(update={"num_steps": step})
-            write_model(self.snapshot_path(epoch), record, self.course.state.ema.tensors)
+            write_model(self._snapshot_path(epoch), record, self.course.state.ema.tensors)
 
     @property
     def _watch(self) -> Watch:

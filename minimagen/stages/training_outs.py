@@ -2,7 +2,7 @@
 
     data/models/<unet>/          averaged weights, what sampling loads
     data/checkpoints/<unet>/     final/        the last run state, in full
-                                 epoch-00010/  averaged weights after each of snapshot_epochs
+                                 epoch-00010/  averaged weights after each of snapshot_epochs up to the last step
                                  curves.csv    losses by step, without times
 
 Trains nothing.
@@ -37,7 +37,7 @@ def publish(session: Session, root: Path) -> None:
     try:
         temporary.mkdir()
         _copy_durably(state_path(session.states_folder, session.course.state.step), temporary / FINAL_FOLDER)
-        for path in session.snapshot_paths:
+        for path in session.follow_up.snapshot_paths():
             _copy_durably(path, temporary / path.name)
         curves = curves_csv(read_curves(session.tracked.journal.path))
         write_durable(temporary / CURVES_FILE, curves.encode())

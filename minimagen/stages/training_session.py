@@ -48,6 +48,8 @@ class Session:
     unreported_s: float = 0.0
     spent_s: dict[str, float] = field(default_factory=dict)
     """Seconds of this process by what they went into."""
+    saved_step: int = 0
+    """That of the newest saved state; 0 is the start."""
     num_steps_done: int = 0
     """Optimiser steps of this process."""
 
@@ -61,17 +63,13 @@ class Session:
         """Where run states lie."""
         return self.tracked.run_folder / STATES
 
-    @property
-    def snapshot_paths(self) -> list[Path]:
-        """Where the averages of each chosen epoch lie, as model folders."""
-        return [self.follow_up.snapshot_path(epoch) for epoch in self.course.config.snapshot_epochs]
-
     def resume(self) -> None:
         """Takes up the newest saved state, if there is one, and drops what the journal says of later steps."""
         with self._spending("load"):
             resumed = self.course.resume(self.states_folder)
         if resumed is not None:
             self.unreported_losses = list(resumed.beside.unreported_losses)
+            self.saved_step = resumed.step
             logger.info("going on after step %d of %d", resumed.step, self.course.record.num_steps)
         self.tracked.journal.rewind(self.course.state.step)
         self.guard.resume()
@@ -99,15 +97,17 @@ class Session:
                     return
                 if isinstance(report, RolledBack):
                     self._go_back(report)
-                    continue
-                self._report(report, time.monotonic() - started_s)
-                progress.advance(report.num_images, f"loss {report.loss:.4f}")
-                self._do_what_is_due(report.step)
-                # Read once: a signal that comes while saving ends the next step, whose state is then saved.
+                else:
+                    self._report(report, time.monotonic() - started_s)
+                    progress.advance(report.num_images, f"loss {report.loss:.4f}")
+                    self._do_what_is_due(report.step)
+                # Read once, as often as the other processes do: a signal that comes while saving ends the next step,
+                # whose state is then saved.
                 is_stopping = course.ranks.is_told_to_stop(self.interrupt, is_over=self.guard.is_stopped)
-                is_last = is_stopping or report.step == num_steps
-                if is_last or report.step % course.config.save_every == 0:
-                    self._save(is_last=is_last)
+                # What was gone back to is saved already, but for the samples that are left out since.
+                is_due = not isinstance(report, RolledBack) and self._is_due_to_save(report.step)
+                if is_stopping or is_due:
+                    self._save(is_last=is_stopping or course.state.step == num_steps)
 
     def timings(self) -> dict[str, float | int | str]:
         """Returns what this process alone spent, and its speed while training; no part of any out."""
@@ -155,12 +155,16 @@ class Session:
         left_out = "\n".join(self.course.quarantine.names)
         self.tracked.event(step, {"event": "rollback", "why": report.why, "left_out": left_out})
         self.unreported_losses, self.unreported_s = list(report.resumed.beside.unreported_losses), 0.0
+        self.guard.go_back()
 
     def _do_what_is_due(self, step: int) -> None:
         self.follow_up.do(step)
 
+    def _is_due_to_save(self, step: int) -> bool:
+        return step % self.course.config.save_every == 0 or step == self.course.record.num_steps
+
     def _save(self, *, is_last: bool) -> None:
-        beside = Beside(tuple(self.unreported_losses), self.course.quarantine.names)
+        step, beside = self.course.state.step, Beside(tuple(self.unreported_losses), self.course.quarantine.names)
         try:
             with self._spending("save"):
                 # A state without the entries before it would go on with a hole in its curves.
@@ -173,13 +177,14 @@ class Session:
                     device=self.course.objective.device,
                 )
         except NotFiniteError:
-            if is_last:
-                raise
-            logger.warning("the state after step %d is not sound, so it is not saved", self.course.state.step)
+            # The next step goes back, or the next process goes on from an earlier state.
+            logger.warning("the state after step %d is not sound, so it is not saved", step)
         except OSError as error:
             if is_last:
                 raise
-            tell_refusal(f"the state after step {self.course.state.step}", error)
+            tell_refusal(f"the state after step {step}", error)
+        else:
+            self.saved_step = step
 
     @contextmanager
     def _spending(self, what: str) -> Iterator[float]:

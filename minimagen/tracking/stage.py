@@ -83,8 +83,8 @@ class TrackedStage:
         self.journal.append_or_hold("event", step, values)
 
     def verdict(self, step: int, text: str) -> None:
-        """Says in plain words how it goes; a later word takes the place of an earlier one."""
-        self.journal.append("tag", step, {VERDICT: text})
+        """Says in plain words how it goes; a later word replaces an earlier one. A full disk stops nothing."""
+        self.journal.append_or_hold("tag", step, {VERDICT: text})
 
     def finish(self, metrics: Mapping[str, float] | None = None, artifacts: Iterable[Path] = ()) -> None:
         """Writes the final numbers, which the cascade shows too, keeps copies of small files, and ends the run."""

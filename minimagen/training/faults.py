@@ -23,7 +23,8 @@ class StateSpoilt(UserError):
     def __init__(self, step: int, parts: Sequence[str], why: str | None = None) -> None:
         """``why`` tells what spoilt the state where that is no part of it."""
         self.step = step
-        self.what = why or f"the {' and the '.join(parts) or 'state of another process'} are not finite"
+        whose = f"the {' and the '.join(parts)} are" if parts else "the state of another process is"
+        self.what = why or f"{whose} not finite"
         super().__init__(f"step {step}: {self.what}")
 
 

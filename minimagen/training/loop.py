@@ -103,7 +103,8 @@ def train(
     that of the mean loss over the whole batch, however it is cut, but for rounding.
 
     Numbers gone bad are met before the update that they would spoil: a step whose samples, losses or gradients are not
-    sound is counted and changes nothing else (``StepReport.fault``).
+    sound is counted and changes nothing else (``StepReport.fault``). What an update itself spoils is met in the next
+    step, or after the last one: until then the caller finds it by ``spoilt_parts_of``.
 
     Raises:
         ConfigError: there are more parts than samples.
@@ -125,6 +126,15 @@ def train(
         with _global_generators(config.seed, state.step, parts[0].start, accelerator.device):
             found = _differentiate(state, connected, task, config, parts, ranks)
         yield _advance(state, found, config, ranks)
+    spoilt = spoilt_parts_of(state)  # by the last update, which no step follows
+    if ranks.any_of(bool(spoilt)):
+        raise StateSpoilt(state.step + 1, spoilt)
+
+
+def spoilt_parts_of(state: TrainState) -> list[str]:
+    """Returns which parts of a state are not sound, between two steps; a GPU is waited for."""
+    norms = state_norms(list(state.network.parameters()), state.optimizer, state.ema.tensors.values())
+    return spoilt_parts(torch.stack(norms).tolist())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 """What is done about numbers gone bad: skip a few steps, go back to the last saved state, give up.
 
 Samples that are the cause are never drawn again. Decides and counts; reads and writes no file.
+
+What is counted ends with the process: one that was told to stop has saved its last step, and the next one counts from
+there. So steps skipped before a stop stay skipped, where an undisturbed run goes back behind them at the fourth.
 """
 
 from collections.abc import Iterable, Sequence

@@ -3,7 +3,8 @@
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,24 @@ from minimagen.training.checkpoint import FORMAT_VERSION, state_path
 
 def stop_after(root: Path, at_step: int, params: Params, unet: str = "base") -> None:
     """Trains up to a step, whose state is saved as SIGTERM saves it."""
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    real = Session._do_what_is_due
+    with told_to_stop_in("_do_what_is_due", lambda session: session.course.state.step == at_step):
+        run_train(params, unet, root)
 
-    def be_told(session: Session, step: int) -> None:
-        real(session, step)
-        if step == at_step:
+
+@contextmanager
+def told_to_stop_in(method: str, when: Callable[[Session], bool] = lambda session: True) -> Iterator[None]:
+    """A training within the block gets SIGTERM at the end of a method of its session, and has to end by that."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    real = getattr(Session, method)
+
+    def be_told(session: Session, *arguments: object) -> None:
+        real(session, *arguments)
+        if when(session):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="143"):
-        patch.setattr(Session, "_do_what_is_due", be_told)
-        run_train(params, unet, root)
+        patch.setattr(Session, method, be_told)
+        yield
     for each, handler in before.items():
         signal.signal(each, handler)
 

@@ -200,6 +200,14 @@ def test_weights_of_an_earlier_epoch_draw_from_the_same_noise(evaluated: Path):
     assert shown == [png_uri(picture) for picture in drawn]
 
 
+def test_an_epoch_that_one_network_did_not_come_to_is_not_shown(project: Path, checkout: Path):
+    shutil.rmtree(project / "data/checkpoints/base/epoch-00003")
+
+    run_evaluate(small_params(checkout), project)
+
+    assert "after 3 epochs" not in (project / "data/eval/report.html").read_text()
+
+
 def test_bicubic_baseline_is_that_of_pillow(evaluated: Path):
     scores = json.loads((evaluated / "data/eval/scores.json").read_bytes())
     pictures = {row.key: row.image_bytes for row in iter_rows(shard_path(evaluated / "data/raw/scenes", SHARD))}

@@ -1,17 +1,22 @@
 """However often and however a training is interrupted, it goes on and ends with the same outs."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from minimagen.journal import read_journal
 from minimagen.stages.train import run_train
+from minimagen.stages.training_follow_up import FollowUp
 from minimagen.stages.training_session import Session
 from minimagen.training.checkpoint import verify_state
+from tests.faulty_disk import intercepted, refusing
 from tests.stages.tiny_project import CHECKOUT, journalled, outs_of, run_folder, tiny_params, write_tiny_data
 
 ENDLESS = """
@@ -160,4 +165,24 @@ def test_a_full_disk_in_the_middle_costs_one_save_and_no_step(
     run_train(tiny_params(), "base", tmp_path)
 
     assert "the state after step 4: not saved, training goes on: [Errno 28]" in caplog.text
+    assert outs_of(tmp_path) == outs_of(trained)
+
+
+def test_a_full_disk_at_a_grid_costs_its_picture_and_nothing_that_is_told_of_it(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tiny_data(tmp_path)
+    real = FollowUp._draw
+
+    def draw(follow_up: FollowUp, step: int) -> None:
+        with intercepted(refusing(errno.ENOSPC, 0)) if step == 6 else nullcontext():
+            real(follow_up, step)
+
+    monkeypatch.setattr(FollowUp, "_draw", draw)
+    run_train(tiny_params(), "base", tmp_path)
+
+    assert "the pictures after step 6: not saved, training goes on: [Errno 28]" in caplog.text
+    entries = list(read_journal(run_folder(tmp_path) / "journal.jsonl"))
+    assert [entry.step for entry in entries if "verdict" in entry.values] == [6, 12]
+    assert [entry.step for entry in entries if entry.kind == "image"] == [12]
     assert outs_of(tmp_path) == outs_of(trained)

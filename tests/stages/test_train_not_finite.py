@@ -14,9 +14,10 @@ from minimagen.journal import read_journal
 from minimagen.seeding import batch_indices
 from minimagen.stages.train import run_train
 from minimagen.stages.training_course import Course
+from minimagen.training.checkpoint import verify_state
 from minimagen.training.faults import TrainingDiverged
 from minimagen.training.objective import Objective
-from tests.stages.interrupted import edit_saved_state, stop_after
+from tests.stages.interrupted import edit_saved_state, stop_after, told_to_stop_in
 from tests.stages.tiny_project import journalled, outs_of, run_folder, tiny_params, write_tiny_data
 from tests.torture import TORTURE, TellTable
 
@@ -209,6 +210,24 @@ def test_the_fourth_skipped_step_goes_back_and_the_samples_were_never_seen_since
     assert step == 8 and set(str(values["left_out"]).split("\n")) == set(keys)
     assert outs_of(roots[0]) == outs_of(roots[1])
     assert journalled(roots[0]) == journalled(roots[1])
+
+
+@pytest.mark.parametrize(("save_every", "saved_step"), [(8, 8), (100, 0)])
+def test_a_signal_while_it_goes_back_loses_no_sample_that_is_left_out(
+    tmp_path: Path, save_every: int, saved_step: int
+) -> None:
+    settings: dict[str, Any] = SETTINGS | {"batch_size": 1, "num_steps": 20, "save_every": save_every}
+    write_tiny_data(tmp_path)
+    keys = keys_drawn(tmp_path, settings, range(8, 12))
+
+    with pytest.MonkeyPatch.context() as patch, told_to_stop_in("_go_back"):
+        poison(patch, keys, from_step=8)
+        run_train(tiny_params(**settings), "base", tmp_path)
+
+    newest = verify_state(max((run_folder(tmp_path) / "states").iterdir()))
+    assert newest.step == saved_step and set(newest.quarantined) == set(keys)
+    run_train(tiny_params(**settings), "base", tmp_path)
+    assert not events(tmp_path, "skip")
 
 
 def test_without_a_saved_state_it_goes_back_to_the_start(tmp_path: Path, undisturbed: Path) -> None:

@@ -105,6 +105,17 @@ def test_told_to_one_process_all_stop_and_one_alone_goes_on(alone: Path, tmp_pat
     assert_same_curves(tmp_path, alone)
 
 
+def test_told_to_a_process_that_reads_all_stop_before_the_first_step(tmp_path: Path) -> None:
+    write_tiny_data(tmp_path)
+
+    (code, output, _), (other_code, _, _) = run_together(tmp_path, do="stop reading", at_step=0, rank=1)
+
+    assert (code, other_code) == (143, 143)
+    assert "saved after step 0 of 20" in output
+    *_, last = read_journal(run_folder(tmp_path) / "journal.jsonl")
+    assert last.values["event"] == "interrupt"
+
+
 def test_a_failing_process_ends_the_other_and_says_why(tmp_path: Path) -> None:
     write_tiny_data(tmp_path)
 
@@ -131,3 +142,31 @@ def test_a_picture_that_is_not_finite_in_one_process_is_skipped_by_all_and_told_
     )
     newest = verify_state(max((run_folder(tmp_path) / "states").iterdir()))
     assert newest.quarantined == (event["samples"],)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_weights_spoilt_in_one_process_lead_all_back_and_the_curve_is_that_of_one(
+    alone: Path, tmp_path: Path, rank: int
+) -> None:
+    write_tiny_data(tmp_path)
+
+    (code, _, told), (other_code, _, other_told) = run_together(tmp_path, do="spoil", at_step=6, rank=rank)
+
+    whose = "weights are" if rank == 0 else "state of another process is"
+    (line,) = (line for line in told.splitlines() if line.startswith("WARNING"))
+    assert (code, other_code, other_told) == (0, 0, "")
+    assert line == f"WARNING step 7: the {whose} not finite: going back to the state after step 4"
+    assert_same_curves(tmp_path, alone)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_averages_spoilt_by_the_last_update_in_one_process_lead_all_back(
+    alone: Path, tmp_path: Path, rank: int
+) -> None:
+    write_tiny_data(tmp_path)
+
+    (code, _, told), (other_code, _, other_told) = run_together(tmp_path, do="spoil at the end", at_step=20, rank=rank)
+
+    assert (code, other_code, other_told) == (0, 0, "")
+    assert f"going back to the state after step {16 if rank == 0 else 20}" in told
+    assert_same_curves(tmp_path, alone)

@@ -1,6 +1,9 @@
 """What a training is asked while it runs: losses of seen pictures, verdicts on grids, and the stop before copying."""
 
 import json
+import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,17 @@ from minimagen.stages import training_watch
 from minimagen.stages.train import run_train
 from minimagen.stages.training_watch import Look
 from minimagen.training.checkpoint import verify_state
+from minimagen.training.ema import Ema
+from tests.stages.interrupted import stop_after
+from tests.stages.spoilt_update import spoiling_update
 from tests.stages.tiny_project import outs_of, run_folder, tiny_params, write_tiny_data
 
 GRID = {"every": 2, "num_captions": 2, "num_steps": 2, "guidance_scale": 2.0, "on_copying": "warn"}
 
 
-def _stopping() -> Params:
+def _stopping(*, snapshot_epochs: Sequence[int] = (), save_every: int = 4) -> Params:
     """Returns parameters under which the base stops before it copies; the other network is not asked."""
-    params = tiny_params(grid=GRID, snapshot_epochs=[])
+    params = tiny_params(grid=GRID, snapshot_epochs=list(snapshot_epochs), save_every=save_every)
     document = params.model_dump(mode="json")
     document["unets"]["base"]["training"]["grid"]["on_copying"] = "stop"
     return validate_params(document, Path("params.yaml"))
@@ -96,6 +102,42 @@ def test_a_stopped_training_run_again_trains_nothing_and_changes_no_byte(tmp_pat
 
     assert outs_of(tmp_path) == before
     assert json.loads((run_folder(tmp_path) / "timings.json").read_text())["num_steps"] == 0
+
+
+@pytest.mark.usefixtures("copying_at_third_grid")
+def test_a_stopped_training_brings_the_averages_of_the_epochs_that_it_came_to(tmp_path: Path) -> None:
+    """Epochs 1, 2 and 4 end with steps 3, 5 and 10."""
+    write_tiny_data(tmp_path)
+
+    run_train(_stopping(snapshot_epochs=[1, 2, 4]), "base", tmp_path)
+
+    checkpoints = tmp_path / "data/checkpoints/base"
+    assert {path.name for path in checkpoints.glob("epoch-*")} == {"epoch-00001", "epoch-00002"}
+    assert [read_model(path).record.num_steps for path in sorted(checkpoints.glob("epoch-*"))] == [3, 5]
+
+
+@pytest.mark.usefixtures("copying_at_third_grid")
+def test_weights_from_before_it_went_back_are_not_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes back to the start from step 6, and is found copying after step 2; without copies was the first step 4."""
+    write_tiny_data(tmp_path)
+    monkeypatch.setattr(Ema, "update", spoiling_update(5, "weight", math.nan))
+
+    run_train(_stopping(save_every=100), "base", tmp_path)
+
+    assert verify_state(tmp_path / "data/checkpoints/base/final").step == 2
+    assert read_model(tmp_path / "data/models/base").record.num_steps == 2
+
+
+@pytest.mark.usefixtures("copying_at_third_grid")
+def test_weights_ahead_of_the_state_gone_on_from_are_not_brought(tmp_path: Path) -> None:
+    write_tiny_data(tmp_path)
+    stop_after(tmp_path, 5, _stopping(save_every=100))
+    shutil.rmtree(run_folder(tmp_path) / "states")
+
+    run_train(_stopping(save_every=100), "base", tmp_path)
+
+    assert read_model(tmp_path / "data/models/base").record.num_steps == 2
+    assert not list(run_folder(tmp_path).glob("before-copying*"))
 
 
 @pytest.mark.usefixtures("copying_at_third_grid")
