@@ -65,7 +65,7 @@ def accept_caption(raw: str, rules: CaptionRules) -> str | Rejection:
     """Cleans and checks one caption, without spending time on hopeless ones."""
     if len(raw) > MAX_RAW_CHARS:
         return Rejection("caption_too_long", f"{len(raw)} characters before cleaning, at most {MAX_RAW_CHARS}")
-    if any("\ud800" <= char <= "\udfff" for char in raw):
+    if not raw.isascii() and any("\ud800" <= char <= "\udfff" for char in raw):
         return Rejection("caption_not_text", f"half of a surrogate pair: {raw[:40]!a}")
     text = clean_caption(raw)
     return check_caption(text, rules) or text

@@ -16,6 +16,8 @@ _BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # JPEG markers that
 _START_OF_SCAN = 0xDA
 _M_MMAP_THRESHOLD = -3  # <malloc.h>
 _LARGE_BYTES = 2**20
+_FEW_BYTES = 2**19
+"""For which nobody looks into a file to find out whether it is less."""
 
 
 def return_large_blocks() -> None:
@@ -39,10 +41,11 @@ def decode_bytes(image: Image.Image, raw: bytes, size: tuple[int, int]) -> int:
     if image.format == "WEBP":
         return num_pixels * _WEBP_PIXEL_BYTES
     picture = image.width * image.height * _PIXEL_BYTES.get(image.mode, 4)
-    if image.format in ("JPEG", "MPO") and _has_scans(raw, image):
-        # libjpeg keeps the coefficients of all channels until it has read the last scan.
-        return picture + num_pixels * len(image.getbands()) * _COEFFICIENT_BYTES
-    return picture
+    if image.format not in ("JPEG", "MPO"):
+        return picture
+    # libjpeg keeps the coefficients of all channels until it has read the last scan.
+    with_scans = picture + num_pixels * len(image.getbands()) * _COEFFICIENT_BYTES
+    return with_scans if with_scans <= _FEW_BYTES or _has_scans(raw, image) else picture
 
 
 def _has_scans(jpeg: bytes, image: Image.Image) -> bool:

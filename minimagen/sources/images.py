@@ -8,7 +8,6 @@ import io
 import math
 import struct
 import zlib
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -220,7 +219,7 @@ def _deviation(picture: Image.Image, enough: float) -> float:
     """Returns the standard deviation, 0 to 127.5, of a channel that has enough of it, or else of the one with most."""
     num_pixels, largest = picture.width * picture.height, 0.0
     for channel in (1, 0, 2):
-        counts = np.frombuffer(array("d", picture.getchannel(channel).histogram()))
+        counts = np.array(picture.getchannel(channel).histogram(), np.float64)
         mean, mean_square = ((counts @ _POWERS) / num_pixels).tolist()
         largest = max(largest, math.sqrt(max(0.0, mean_square - mean**2)))
         if largest >= enough:

@@ -19,7 +19,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -43,11 +43,12 @@ Verdicts = dict[str, str | Rejection]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the record of a picture stands, without its head."""
+class _Picture:
+    """The facts of a picture, and where its content stands."""
 
-    start: int
-    length: int
+    facts: Sequence[object]
+    end: int
+    num_bytes: int
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class Spool:
     suspects: set[str] = field(default_factory=set)
     """Addresses of the pictures that processes were decoding when they were killed, or died of them."""
     _verdicts: Verdicts = field(default_factory=dict)
-    _pictures: dict[str, _Place] = field(default_factory=dict)
+    _pictures: dict[str, _Picture] = field(default_factory=dict)
 
     def keep(self, url: str, outcome: NormalisedImage | Rejection) -> None:
         """Keeps what came of an address; once this returns, no kill of the process loses it."""
@@ -70,7 +71,9 @@ class Spool:
             self._append([url, outcome.reason, outcome.detail])
             self._verdicts[url] = outcome
         else:
-            self._pictures[url] = self._append([url, *_facts_of(outcome)], outcome.content)
+            facts = _facts_of(outcome)
+            self._append([url, *facts], outcome.content)
+            self._pictures[url] = _Picture(facts, self._end, len(outcome.content))
             self._verdicts[url] = outcome.sha256
 
     def take_over(self, outcomes: Iterable[tuple[str, NormalisedImage | Rejection]], urls: Collection[str]) -> None:
@@ -93,33 +96,32 @@ class Spool:
 
     def picture(self, url: str) -> NormalisedImage:
         """Returns the picture that came from an address."""
-        place = self._pictures[url]
-        line, _, content = os.pread(self._descriptor, place.length, place.start).partition(b"\n")
-        return NormalisedImage(content, *json.loads(line)[1:])
+        kept = self._pictures[url]
+        content = os.pread(self._descriptor, kept.num_bytes, kept.end - kept.num_bytes)
+        return NormalisedImage(content, *kept.facts)  # pyright: ignore[reportArgumentType]
 
-    def _append(self, facts: list[object], content: bytes = b"") -> _Place:
+    def _append(self, facts: list[object], content: bytes = b"") -> None:
         payload = json.dumps(facts).encode() + b"\n" + content
         record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         if os.pwrite(self._descriptor, record, self._end) != len(record):
             raise OSError(errno.ENOSPC, "No space left for the spool")
-        place = _Place(self._end + _HEAD.size, len(payload))
         self._end += len(record)
-        return place
 
     def read(self, stream: BinaryIO) -> None:
         """Takes in what an earlier process kept, from the first record on; cuts off what is not whole."""
         size = stream.seek(0, os.SEEK_END)
         stream.seek(self._end)
         while (payload := _next_record(stream, size - self._end)) is not None:
-            [url, *facts] = json.loads(payload[: payload.index(b"\n")])
+            line, _, content = payload.partition(b"\n")
+            [url, *facts] = json.loads(line)
+            self._end += _HEAD.size + len(payload)
             if not facts:
                 self.suspects.add(url)
             elif len(facts) == 2:
                 self._verdicts[url] = Rejection(*facts)
             else:
                 self._verdicts[url] = facts[_SHA256 - 1]
-                self._pictures[url] = _Place(self._end + _HEAD.size, len(payload))
-            self._end += _HEAD.size + len(payload)
+                self._pictures[url] = _Picture(facts, self._end, len(content))
         os.ftruncate(self._descriptor, self._end)
 
 
