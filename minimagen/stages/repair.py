@@ -174,8 +174,6 @@ def _is_whole(content: bytes) -> bool:
         document = YAML(typ="safe", pure=True).load(content.decode())
     except (YAMLError, UnicodeDecodeError):
         return False
-    if document is None:
-        return True
     stages = document.get("stages", {}) if isinstance(document, dict) else None
     if not isinstance(stages, dict) or document.get("schema") != "2.0":
         return False

@@ -11,6 +11,7 @@ import pytest
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.utils.strictyaml import YAMLValidationError
 from ruamel.yaml import YAML
 
 from minimagen.stages import repair
@@ -137,9 +138,23 @@ def test_a_lock_file_cut_at_any_byte_is_one_that_dvc_takes(project: Path) -> Non
     for num_bytes in range(len(whole)):
         path.write_bytes(whole[:num_bytes])
         num_healed += len(heal(project))
-        document = YAML(typ="safe", pure=True).load(path.read_text() if path.exists() else "")
-        assert not document or COMPILED_LOCKFILE_SCHEMA(document), f"cut at {num_bytes}"
+        document = YAML(typ="safe", pure=True).load(path.read_text()) if path.exists() else None
+        assert not path.exists() or COMPILED_LOCKFILE_SCHEMA(document), f"cut at {num_bytes}"
     assert num_healed > len(whole) / 4
+
+
+@pytest.mark.parametrize("content", [b"", b"\n"])
+def test_an_empty_lock_file_blocks_dvc_and_is_removed(project: Path, content: bytes) -> None:
+    path = project / "dvc.lock"
+    whole = path.read_bytes()
+    path.write_bytes(content)  # as a kill leaves it between opening and writing
+    with pytest.raises(YAMLValidationError):
+        reproduce()
+
+    assert heal(project) == [f"{path}: was torn after {len(content)} bytes, the first 0 are kept"]
+
+    assert sorted(reproduce()) == ["draw", "judge"]
+    assert path.read_bytes() == whole
 
 
 def test_what_was_whole_before_a_tear_is_kept(project: Path) -> None:
