@@ -106,6 +106,7 @@ def test_the_page_is_all_here(served: Served, path: str, kind: str) -> None:
     assert b"http" not in answer.body  # nothing comes from elsewhere
 
 
+@pytest.mark.long
 def test_a_project_without_a_cascade_is_told(tmp_path: Path, checkout: Path) -> None:
     (tmp_path / "params.yaml").write_bytes((checkout / "experiments/demo.yaml").read_bytes())
 

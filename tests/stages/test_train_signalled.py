@@ -79,6 +79,7 @@ def test_told_to_stop_at_random_instants_it_saves_and_ends_as_if_it_never_was(
     tell_table("Told to stop", [HEAD, *((name, len(took), 0, f"{max(took):.2f}", 0) for name, took in told.items())])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_told_to_stop_while_it_draws_it_ends_as_if_it_never_was(
     trainings: Trainings, tmp_path: Path, tell_table: TellTable

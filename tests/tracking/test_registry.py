@@ -170,6 +170,7 @@ def test_a_promotion_that_was_cut_off_leaves_a_champion_and_is_healed(
     assert aliases(three) == {CHAMPION: 2, PREVIOUS: 1}
 
 
+@pytest.mark.long
 def test_of_100_promotions_at_once_one_is_champion(three: Registry, tracked_project: Path) -> None:
     def promote(number: int) -> int:
         return Registry(tracked_project, "scenes").promote(number % 3 + 1).number

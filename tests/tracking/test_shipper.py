@@ -97,6 +97,7 @@ def test_a_shipper_killed_in_the_middle_has_lost_and_doubled_nothing(
     assert len(server.store.runs) == 2
 
 
+@pytest.mark.long
 def test_a_shipper_killed_while_it_fills_a_database_has_lost_and_doubled_nothing(
     tracked_project: Path, stages: Stages
 ) -> None:

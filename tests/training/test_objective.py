@@ -160,7 +160,7 @@ def learned(section: UNetSection) -> UNet:
     return network
 
 
-@pytest.mark.parametrize("name", ["base", "super"])
+@pytest.mark.parametrize("name", ["base", pytest.param("super", marks=pytest.mark.long)])
 def test_a_new_u_net_overfits_eight_pictures_to_two_percent_of_the_first_loss(name: str) -> None:
     section = section_of(name)
     config = section.training.model_copy(update={"learning_rate": 1e-2, "warmup_steps": 10, "batch_size": 8})
