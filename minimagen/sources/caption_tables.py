@@ -5,7 +5,7 @@ that are no UTF-8) is an error that names the line: a user's own small table is 
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,26 +43,30 @@ def read_caption_table(path: Path, *, path_column: str, caption_column: str) -> 
     if not records:
         raise ConfigError(f"{path}: holds no row")
     columns = table.columns or tuple(dict.fromkeys(column for record in records for column in record.values))
-    names = (path_column, caption_column)
-    for key, column, other in zip(("path_column", "caption_column"), names, reversed(names), strict=True):
-        if column not in columns:
-            raise ConfigError(f"{path}: {missing_column(f'ingest.folder.{key}', column, columns, other)}")
+    wanted = {"ingest.folder.path_column": path_column, "ingest.folder.caption_column": caption_column}
+    check_columns(str(path), wanted, columns)
     return [_entry_of(path, record, path_column, caption_column) for record in records]
 
 
-def missing_column(key: str, column: str, columns: Sequence[str], other: str) -> str:
-    """Returns what to tell about a column that a table lacks, with the one that was meant if any is alike.
+def check_columns(where: str, wanted: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Checks that a table has its columns.
 
     Args:
-        key: of params.yaml, which names the column.
+        where: the table, for the message.
+        wanted: columns by the key of params.yaml that names each.
         columns: those that the table has.
-        other: the column that has another use already, so it is not the one that was meant.
+
+    Raises:
+        ConfigError: one is missing; told with the one that was meant if any that has no other use is alike.
     """
-    free = [name for name in columns if name != other]
-    nearest = difflib.get_close_matches(column, free, n=1, cutoff=MIN_LIKENESS)
-    hint = f"; nearest: {nearest[0]!r}" if nearest else ""
-    found = ", ".join(map(repr, columns[:MAX_NAMED])) + (", ..." if len(columns) > MAX_NAMED else "")
-    return f"no column {column!r} ({key} in params.yaml); found: {found}{hint}"
+    for key, column in wanted.items():
+        if column in columns:
+            continue
+        free = [name for name in columns if name not in wanted.values()]
+        nearest = difflib.get_close_matches(column, free, n=1, cutoff=MIN_LIKENESS)
+        hint = f"; nearest: {nearest[0]!r}" if nearest else ""
+        found = ", ".join(map(repr, columns[:MAX_NAMED])) + (", ..." if len(columns) > MAX_NAMED else "")
+        raise ConfigError(f"{where}: no column {column!r} ({key} in params.yaml); found: {found}{hint}")
 
 
 def captions_of(value: object) -> tuple[str, ...] | Rejection:

@@ -9,6 +9,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,7 @@ class Exchange:
         self._limits, self._folder, self._allowed, self._resolver = limits, folder, allowed, resolver
         self._session: aiohttp.ClientSession | None = None
         self._time_limits = TimeLimits(limits.total_s, limits.idle_s)
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         limits = self._limits
@@ -102,7 +104,7 @@ class Exchange:
         connector = aiohttp.TCPConnector(
             limit=0, ttl_dns_cache=300, resolver=self._resolver or ThreadResolver(), socket_factory=self._checked_socket
         )
-        self._session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s),
             headers={"User-Agent": user_agent(), "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"},
@@ -110,15 +112,14 @@ class Exchange:
             auto_decompress=False,
             trust_env=False,
         )
-        await self._time_limits.__aenter__()
+        self._session = await self._stack.enter_async_context(session)
+        await self._stack.enter_async_context(self._time_limits)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._time_limits.__aexit__(kind, error, trace)
-        await self._session.close()
+        await self._stack.aclose()
 
     async def get(self, url: URL, max_bytes: int, *, is_picture: bool) -> Answer | Refused | Trouble:
         """Asks once.

@@ -81,9 +81,12 @@ class TimeLimits:
 
     def _end_overdue(self, now: float) -> None:
         for one in self._requests:
-            if one.overdue is None and now >= one.ends_at:
-                one.overdue = f"not whole after {self._total_s:g} s"
-                one.task.cancel()
-            elif one.overdue is None and now >= one.heard_at + self._idle_s:
-                one.overdue = f"nothing came for {self._idle_s:g} s"
-                one.task.cancel()
+            if one.overdue is None:
+                one.overdue = self._broken_by(one, now)
+                if one.overdue is not None:
+                    one.task.cancel()
+
+    def _broken_by(self, one: Watched, now: float) -> str | None:
+        if now >= one.ends_at:
+            return f"not whole after {self._total_s:g} s"
+        return f"nothing came for {self._idle_s:g} s" if now >= one.heard_at + self._idle_s else None

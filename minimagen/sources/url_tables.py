@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minimagen.config import ConfigError
 from minimagen.rows import Rejection
-from minimagen.sources.caption_tables import captions_of, missing_column
+from minimagen.sources.caption_tables import captions_of, check_columns
 from minimagen.sources.captions import MAX_RAW_CHARS
 from minimagen.sources.json_shapes import WHOLE, open_part, part_names
 from minimagen.sources.table_records import BadRecord, RecordTable, TableRecord, open_table, read_json_document
@@ -101,10 +101,8 @@ def _check_part(table: UrlTable, names: tuple[str, ...]) -> None:
 
 def _check_columns(table: UrlTable, part: str, columns: tuple[str, ...]) -> None:
     where = f"{table.path}: {part}" if part != WHOLE else str(table.path)
-    names = (table.url_column, table.caption_column)
-    for key, column, other in zip(("url_column", "caption_column"), names, reversed(names), strict=True):
-        if column not in columns:
-            raise ConfigError(f"{where}: {missing_column(f'ingest.manifest.{key}', column, columns, other)}")
+    wanted = {"ingest.manifest.url_column": table.url_column, "ingest.manifest.caption_column": table.caption_column}
+    check_columns(where, wanted, columns)
 
 
 def _row_of(table: UrlTable, part: str, record: TableRecord | BadRecord) -> UrlRow:

@@ -119,9 +119,8 @@ def train(
     ranks = Ranks(accelerator)
     parts = ranks.parts(config.batch_size, config.execution.accumulate)
     connected = ranks.connect(state.network, config.execution)
+    state.network.train()
     while state.step < num_steps:
-        if not state.network.training:
-            state.network.train()
         set_learning_rate(state.optimizer, learning_rate_at(state.step, config, num_steps))
         with _global_generators(config.seed, state.step, parts[0].start, accelerator.device):
             found = _differentiate(state, connected, task, config, parts, ranks)

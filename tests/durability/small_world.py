@@ -46,6 +46,7 @@ from minimagen.stages.ingest import run_ingest
 from minimagen.stages.purge import purge
 from minimagen.stages.run_lock import run_lock, stage_lock
 from minimagen.stages.source_plans import PlannedSource
+from tests.contents import files_below
 from tests.durability.toy_pipeline import CHECKOUT
 
 SOURCE = "tmdb"
@@ -226,11 +227,6 @@ def corrupt(path: Path, draws: random.Random) -> None:
     path.write_bytes(content)
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Returns every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 def keys_in(root: Path) -> set[str]:
     """Returns the keys that the raw manifest's shards hold."""
     manifest = read_manifest(root / RAW)
@@ -274,6 +270,6 @@ def summary_of(root: Path) -> str:
     """Returns one hash of all that the stages have written."""
     whole = hashlib.sha256()
     for top in (RAW, CURATED, Path("data/models")):
-        for path, content in files_of(root / top).items():
-            whole.update(json.dumps([str(top), path, hashlib.sha256(content).hexdigest()]).encode())
+        for path, content in files_below(root / top).items():
+            whole.update(json.dumps([str(top), path, content]).encode())
     return whole.hexdigest()
