@@ -13,6 +13,7 @@ import torch
 from minimagen.config import Params, UNetSection, load_params
 from minimagen.datasets.captioned import CaptionedImages, Captions
 from minimagen.datasets.pictures import pictures_in_memory
+from minimagen.heap import keep_freed_blocks
 from minimagen.saved_model import EncoderRecord, ModelRecord, SavedModel
 from minimagen.shapes import PixelImage
 from minimagen.source_closure import PACKAGE_FOLDER
@@ -81,6 +82,7 @@ def open_course(
     Raises:
         ConfigError: the machine cannot compute what the section asks for.
     """
+    keep_freed_blocks()
     check_machine(name, section.training, device)
     ranks = open_ranks(section.training, device)
     record = ModelRecord(

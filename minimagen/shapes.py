@@ -33,6 +33,8 @@ SampleMask = Bool[Tensor, " batch"]
 """A claim about each sample."""
 Tokens = Float[Tensor, "batch _ _"]
 """A sequence inside a network."""
+HeadTokens = Float[Tensor, "batch heads _ _"]
+"""A sequence for each head of an attention."""
 TokenMask = Bool[Tensor, "batch _"]
 """True where a token of such a sequence may be attended to."""
 Features = Float[Tensor, "*axes features"]

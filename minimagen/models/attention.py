@@ -7,7 +7,7 @@ import torch
 from einops import rearrange, repeat
 from torch import nn
 
-from minimagen.models.cpu_kernels import FastLinear
+from minimagen.models.cpu_kernels import FastLinear, absorbed_attention, absorbing_pays
 from minimagen.shapes import FeatureMap, Features, TokenMask, Tokens
 
 
@@ -42,17 +42,20 @@ class CrossAttention(nn.Module):
     def forward(self, x: FeatureMap, tokens: Tokens, mask: TokenMask) -> FeatureMap:
         height = x.shape[2]
         pixels = self.norm(rearrange(x, "b c h w -> b (h w) c"))
-        query = rearrange(self.to_query(pixels), "b n (h d) -> b h n d", h=self.num_heads)
         key, value = rearrange(self.to_key_value(tokens), "b n (two h d) -> two b h n d", two=2, h=self.num_heads)
         null_key, null_value = repeat(self.null_key_value, "two d -> two b h 1 d", b=x.shape[0], h=self.num_heads)
         key = torch.cat((null_key.to(key.dtype), key), dim=2)
         value = torch.cat((null_value.to(value.dtype), value), dim=2)
         is_visible = nn.functional.pad(mask, (1, 0), value=True)
-        out = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=rearrange(is_visible, "b n -> b 1 1 n")
-        )
-        out = self.norm_out(self.to_out(rearrange(out, "b h n d -> b n (h d)")))
-        return rearrange(out, "b (h w) c -> b c h w", h=height)
+        if absorbing_pays(pixels, key):
+            out = absorbed_attention(pixels, key, value, is_visible, self.to_query, self.to_out)
+        else:
+            query = rearrange(self.to_query(pixels), "b n (h d) -> b h n d", h=self.num_heads)
+            out = nn.functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=rearrange(is_visible, "b n -> b 1 1 n")
+            )
+            out = self.to_out(rearrange(out, "b h n d -> b n (h d)"))
+        return rearrange(self.norm_out(out), "b (h w) c -> b c h w", h=height)
 
 
 class SelfAttention(nn.Module):

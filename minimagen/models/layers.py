@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import nn
 
 from minimagen.models.attention import CrossAttention
-from minimagen.models.cpu_kernels import FastConv2d
+from minimagen.models.cpu_kernels import FastConv2d, FastUpConv2d, modulated_norm
 from minimagen.shapes import FeatureMap, PerSample, TokenMask, Tokens, Vectors
 
 NUM_GROUPS = 8
@@ -80,10 +80,10 @@ class Upsample(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.conv = FastUpConv2d(channels_in, channels_out)
 
     def forward(self, x: FeatureMap) -> FeatureMap:
-        return self.conv(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.conv(x)
 
 
 class ResnetBlock(nn.Module):
@@ -117,6 +117,6 @@ class ResnetBlock(nn.Module):
         h = self.conv1(nn.functional.silu(self.norm1(x)))
         if self.cross_attention is not None and tokens is not None and mask is not None:
             h = h + self.cross_attention(h, tokens, mask)
-        scale, shift = rearrange(self.to_scale_shift(nn.functional.silu(time)), "b (two c) -> two b c 1 1", two=2)
-        h = nn.functional.silu(self.norm2(h) * (scale + 1) + shift)
+        scale, shift = rearrange(self.to_scale_shift(nn.functional.silu(time)), "b (two c) -> two b c", two=2)
+        h = nn.functional.silu(modulated_norm(h, self.norm2, scale, shift))
         return self.conv2(self.dropout(h)) + self.shortcut(x)

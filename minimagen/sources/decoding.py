@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from minimagen.config import ImageRules
+from minimagen.heap import return_large_blocks
 from minimagen.rows import Rejection
 from minimagen.sources.decode_apart import decode_apart
 from minimagen.sources.decoding_notes import DecodingNotes
-from minimagen.sources.image_memory import return_large_blocks
 from minimagen.sources.images import NormalisedImage, OpenedImage, finish_image, finish_images, open_image
 from minimagen.sources.outcomes import Fetched
 from minimagen.sources.silent_pillow import silent_pillow

@@ -3,9 +3,6 @@
 Measured with Pillow 13 at 16 megapixels. Knows no rule: how much is too much is the caller's business.
 """
 
-import ctypes
-import platform
-
 from PIL import Image
 
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
@@ -14,19 +11,8 @@ _WEBP_PIXEL_BYTES = 16  # two canvases of libwebp, their content as bytes, and t
 _COEFFICIENT_BYTES = 2
 _BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # JPEG markers that no length follows
 _START_OF_SCAN = 0xDA
-_M_MMAP_THRESHOLD = -3  # <malloc.h>
-_LARGE_BYTES = 2**20
 _FEW_BYTES = 2**19
 """For which nobody looks into a file to find out whether it is less."""
-
-
-def return_large_blocks() -> None:
-    """Has this process give large blocks back to the kernel as soon as they are freed.
-
-    glibc keeps blocks of a size that was freed before, up to 32 MB each: a worker would grow with every odd picture.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def decode_bytes(image: Image.Image, raw: bytes, size: tuple[int, int]) -> int:

@@ -18,6 +18,7 @@ from minimagen.evaluation.report import verdict
 from minimagen.evaluation.results import leaves, to_metrics
 from minimagen.features.load import load_features
 from minimagen.files import canonical_json, sha256_bytes, sha256_file, write_json
+from minimagen.heap import keep_freed_blocks
 from minimagen.manifest import read_manifest
 from minimagen.progress import Progress
 from minimagen.stages.device import device_from_environment
@@ -58,6 +59,7 @@ def run_evaluate(params: Params, root: Path = Path()) -> None:
     """
     started = time.monotonic()
     set_threads()
+    keep_freed_blocks()
     check_listed(root, params.cascade)
     device = torch.device(device_from_environment())
     runs = project_root(root) / RUNS

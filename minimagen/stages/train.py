@@ -14,6 +14,7 @@ import torch
 
 from minimagen.config import ConfigError, Params
 from minimagen.files import write_json
+from minimagen.heap import keep_freed_blocks
 from minimagen.sealed import remove_leftovers
 from minimagen.stages.crash_loop import attempt
 from minimagen.stages.device import device_from_environment
@@ -58,6 +59,7 @@ def run_train(params: Params, unet_name: str, root: Path = Path()) -> None:
     config, device = params.unets[unet_name].training, torch.device(device_from_environment())
     check_machine(unet_name, config, device)
     set_threads()
+    keep_freed_blocks()
     ranks = open_ranks(config, device)
     ranks.parts(config.batch_size, config.execution.accumulate)
     if ranks.num_processes > 1:
