@@ -133,8 +133,8 @@ def absorbed_attention(
     num_heads, head_dim = key.shape[1], key.shape[3]
     query_weight = rearrange(to_query.weight, "(h d) c -> h d c", h=num_heads) * head_dim**-0.5
     out_weight = rearrange(to_out.weight, "c (h d) -> h d c", h=num_heads)
-    keys = rearrange(key @ query_weight, "b h m c -> b c (h m)")
-    values = rearrange(value @ out_weight, "b h m c -> b (h m) c")
+    keys = rearrange(torch.einsum("bhmd,hdc->bhmc", key, query_weight), "b h m c -> b c (h m)")
+    values = rearrange(torch.einsum("bhmd,hdc->bhmc", value, out_weight), "b h m c -> b (h m) c")
     hidden = torch.zeros_like(is_visible, dtype=pixels.dtype).masked_fill(~is_visible, -math.inf)
     scores = torch.baddbmm(repeat(hidden, "b m -> b 1 (h m)", h=num_heads), pixels, keys)
     weights = rearrange(scores, "b n (h m) -> b n h m", h=num_heads).softmax(dim=-1)

@@ -179,7 +179,7 @@ def _advance(state: TrainState, found: _Found, config: TrainingConfig, ranks: Ra
     if scaler is not None:
         scaler.unscale_(state.optimizer)
     parameters = list(state.network.parameters())  # asked for once, since it walks through all modules
-    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    grad_norm = torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
     parts = state_norms(parameters, state.optimizer, state.ema.tensors.values())
     # Read at once, since a GPU is waited for each time.
     read = torch.cat([torch.stack([found.losses.mean(), grad_norm, *parts]), found.losses]).tolist()
@@ -191,6 +191,8 @@ def _advance(state: TrainState, found: _Found, config: TrainingConfig, ranks: Ra
         scaler.update()  # else it would refuse to unscale the next gradients
     if is_spoilt:
         raise StateSpoilt(state.step + 1, spoilt)
+    if norm >= config.max_grad_norm:
+        torch.nn.utils.clip_grads_with_norm_(parameters, config.max_grad_norm, grad_norm)
     is_skipped = fault is None and _update(state, norm, scaler, found.keys)
     state.step += 1
     if fault is None:
