@@ -2,9 +2,12 @@
 parameters.
 
     python -m benchmarks.learning --marks 2 5 10 30
+    python -m benchmarks.learning --systems minimagen --marks 60
+    python -m benchmarks.learning --table
 
-Every system gets the same pictures of 16 px and the same token vectors, trains alone on the machine, and draws the same
-held-out captions at each mark (minutes of training; drawing is not on that clock). One scorer reads all pictures.
+Every system gets the same pictures of 16 px and the same token vectors, and draws the same held-out captions at each
+mark (minutes of training; drawing is not on that clock). One scorer reads all pictures. Results are lines of a file and
+peers keep what they learned at each mark, so the command can be stopped and goes on where it was.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.course import demo_params
+from benchmarks.course import WORK, demo_params
 from benchmarks.laboratory import alignment, held_out_positions
 from benchmarks.peer_side.learning import DATA_FILE, LearningTask
 from benchmarks.peers import PEER_SIDE
@@ -83,20 +86,20 @@ def run_system(name: str, task: LearningTask) -> Iterator[Mapping[str, Any]]:
 
 
 def measure(
-    splits: SceneSplits, systems: Sequence[str], *, marks_s: Sequence[float], num_captions: int, num_threads: int
-) -> list[dict[str, Cell]]:
-    """Lets every system learn, one after another, and returns a row for each of its marks."""
-    rows: list[dict[str, Cell]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        scenes = write_data(splits, Path(folder), num_captions)
-        task = LearningTask(folder, tuple(marks_s), num_threads)
-        for name in systems:
-            facts, *marks = run_system(name, task)
-            for mark in marks:
-                pixels = np.load(Path(folder) / mark["file"], allow_pickle=False)
-                rows.append(_row(name, facts, mark, alignment(pixels, scenes, splits.drawn), len(scenes)))
-                print(rows[-1], file=sys.stderr, flush=True)
-    return rows
+    splits: SceneSplits, name: str, folder: Path, *, marks_s: Sequence[float], num_captions: int, num_threads: int
+) -> Iterator[dict[str, Cell]]:
+    """Lets a system learn, and yields a row for each of its marks as it comes.
+
+    Args:
+        folder: where it keeps what it has learned.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        scenes = write_data(splits, Path(scratch), num_captions)
+        said = run_system(name, LearningTask(scratch, tuple(marks_s), num_threads, str(folder)))
+        facts = next(said)
+        for mark in said:
+            pixels = np.load(Path(scratch) / mark["file"], allow_pickle=False)
+            yield _row(name, facts, mark, alignment(pixels, scenes, splits.drawn), len(scenes))
 
 
 def _row(
@@ -115,6 +118,18 @@ def _row(
     }
 
 
+def read_rows(path: Path) -> list[dict[str, Cell]]:
+    """Reads the rows so far, by system and mark; one that an interruption cut short is left out."""
+    rows: dict[tuple[str, float], dict[str, Cell]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["minutes"], row["system"]] = row
+    return [rows[key] for key in sorted(rows)]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,17 +137,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--systems", nargs="+", choices=tuple(SYSTEMS), default=tuple(SYSTEMS))
     parser.add_argument("--captions", type=int, default=24, help="held-out captions drawn at each mark")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--folder", type=Path, default=WORK / "learning", help="results, and what peers learned")
+    parser.add_argument("--table", action="store_true", help="run nothing, show what there is")
     parser.add_argument("--json", type=Path, help="write the table there as well")
     options = parser.parse_args(arguments)
     machine = describe_machine()
-    rows = measure(
-        open_scenes(demo_params(), SIZE_PX),
-        options.systems,
-        marks_s=[60 * mark for mark in sorted(options.marks)],
-        num_captions=options.captions,
-        num_threads=options.threads,
-    )
-    show(Report(f"Learning {SIZE_PX} px scenes with {options.threads} threads", rows, (), machine), options.json)
+    folder = options.folder / f"{options.threads}-threads"
+    path = folder / f"results-{options.captions}.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in () if options.table else options.systems:
+        done = {row["minutes"] for row in read_rows(path) if row["system"] == name}
+        marks_s = [60 * mark for mark in sorted(options.marks) if mark not in done]
+        if not marks_s:
+            continue
+        splits = open_scenes(demo_params(), SIZE_PX)
+        counts = {"num_captions": options.captions, "num_threads": options.threads}
+        for row in measure(splits, name, folder, marks_s=marks_s, **counts):
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(row, file=sys.stderr, flush=True)
+    title = f"Learning {SIZE_PX} px scenes with {options.threads} threads"
+    show(Report(title, read_rows(path), (), machine), options.json)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@ Adam 1e-4 and averaged weights, batch 32, a thousand steps to draw, guidance 3. 
 """
 
 import sys
+from pathlib import Path
 
 import torch
 from batches import count_parameters
 from case import claim_output, tell
-from learning import learn, read_data, read_task
+from learning import Learner, learn, read_data, read_task
 from offline import define_torchvision_operators, import_imagen_pytorch, seed_everything
 from torch import Tensor
 
@@ -40,7 +41,14 @@ def main() -> None:
         asked, asked_mask = data.asked()
         return trainer.sample(text_embeds=asked, text_masks=asked_mask, cond_scale=3.0)
 
-    learn(output, task, "imagen-pytorch", step=step, draw=draw, num_pictures=len(images), batch_size=BATCH_SIZE)
+    def save(path: Path) -> None:
+        trainer.save(str(path))
+
+    def load(path: Path) -> None:
+        trainer.load(str(path))
+
+    learner = Learner(step, draw, save, load)
+    learn(output, task, "imagen-pytorch", learner, num_pictures=len(images), batch_size=BATCH_SIZE)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ Captions are encoded already, which its own loop would do again at every use.
 """
 
 import sys
+from pathlib import Path
 
 import torch
 from batches import count_parameters
 from case import claim_output, tell
-from learning import learn, read_data, read_task
+from learning import Learner, learn, read_data, read_task
 from offline import define_torchvision_operators, seed_everything
 from torch import Tensor
 
@@ -48,7 +49,16 @@ def main() -> None:
         asked, asked_mask = data.asked()
         return imagen.sample(text_embeds=asked, text_masks=asked_mask, cond_scale=3.0)
 
-    learn(output, task, "minimagen", step=step, draw=draw, num_pictures=len(images), batch_size=BATCH_SIZE)
+    def save(path: Path) -> None:
+        torch.save({"imagen": imagen.state_dict(), "optimizer": optimizer.state_dict()}, path)
+
+    def load(path: Path) -> None:
+        kept = torch.load(path, weights_only=True)
+        imagen.load_state_dict(kept["imagen"])
+        optimizer.load_state_dict(kept["optimizer"])
+
+    learner = Learner(step, draw, save, load)
+    learn(output, task, "minimagen", learner, num_pictures=len(images), batch_size=BATCH_SIZE)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Training by the clock: the same pictures and captions for every system, drawn captions at each mark.
 
-The clock of training stands while pictures are drawn. Knows neither peer; needs nothing but numpy and torch.
+The clock of training stands while pictures are drawn. What a system has learned is kept at each mark, so that hours can
+be had in pieces. Knows neither peer; needs nothing but numpy and torch.
 """
 
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DATA_FILE = "data.npz"
+DATA_FILE, LEARNER_FILE, PROGRESS_FILE = "data.npz", "learner.pt", "progress.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,21 @@ class LearningTask:
     marks_s: tuple[float, ...]
     """Seconds of training, rising."""
     num_threads: int
+    kept_folder: str
+    """Where a system keeps what it has learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """What is asked of a peer."""
+
+    step: Callable[[Tensor], None]
+    """One step on the pictures of these positions."""
+    draw: Callable[[], Tensor]
+    """The asked captions, drawn, in [0, 1]."""
+    save: Callable[[Path], None]
+    """Writes weights, averages and the optimiser's state."""
+    load: Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +71,7 @@ class LearningData:
 def read_task(text: str) -> LearningTask:
     """Reads a worker's argument."""
     values = json.loads(text)
-    return LearningTask(values["folder"], tuple(values["marks_s"]), values["num_threads"])
+    return LearningTask(**{**values, "marks_s": tuple(values["marks_s"])})
 
 
 def read_data(folder: str) -> LearningData:
@@ -73,29 +89,48 @@ def save_drawn(folder: str, name: str, images: Tensor) -> str:
 
 
 def learn(
-    output: TextIO,
-    task: LearningTask,
-    name: str,
-    *,
-    step: Callable[[Tensor], None],
-    draw: Callable[[], Tensor],
-    num_pictures: int,
-    batch_size: int,
+    output: TextIO, task: LearningTask, name: str, learner: Learner, *, num_pictures: int, batch_size: int
 ) -> None:
-    """Trains on random batches to each mark, draws there and tells one line a mark."""
+    """Trains on random batches to each mark, draws there and tells one line a mark.
+
+    Goes on from the mark that was kept last, unless a mark before it is asked for.
+    """
     generator = torch.Generator().manual_seed(0)
-    train_s, num_steps = 0.0, 0
+    kept = Path(task.kept_folder) / name
+    train_s, num_steps = _take_up(kept, learner, generator, task.marks_s[0])
     for mark_s in task.marks_s:
         while train_s < mark_s:
             started_s = time.perf_counter()
-            step(torch.randint(num_pictures, (batch_size,), generator=generator))
+            learner.step(torch.randint(num_pictures, (batch_size,), generator=generator))
             train_s += time.perf_counter() - started_s
             num_steps += 1
+        _keep(kept, learner, {"train_s": train_s, "num_steps": num_steps, "generator": generator.get_state()})
         started_s = time.perf_counter()
-        images = draw()
+        images = learner.draw()
         draw_s = time.perf_counter() - started_s
         file = save_drawn(task.folder, f"{name}-{mark_s:g}", images)
         tell_mark(output, mark_s, train_s=train_s, num_steps=num_steps, draw_s=draw_s / len(images), file=file)
+
+
+def _keep(kept: Path, learner: Learner, progress: dict[str, object]) -> None:
+    """Keeps where a peer stands; a kill in between leaves nothing that is taken up."""
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / PROGRESS_FILE).unlink(missing_ok=True)
+    learner.save(kept / LEARNER_FILE)
+    torch.save({**progress, "torch": torch.get_rng_state()}, kept / PROGRESS_FILE)
+
+
+def _take_up(kept: Path, learner: Learner, generator: torch.Generator, first_mark_s: float) -> tuple[float, int]:
+    """Returns the seconds and steps that are behind a peer."""
+    if not (kept / PROGRESS_FILE).exists():
+        return 0.0, 0
+    progress = torch.load(kept / PROGRESS_FILE, weights_only=True)
+    if progress["train_s"] > first_mark_s:
+        return 0.0, 0
+    learner.load(kept / LEARNER_FILE)
+    generator.set_state(progress["generator"])
+    torch.set_rng_state(progress["torch"])
+    return progress["train_s"], progress["num_steps"]
 
 
 def tell_mark(output: TextIO, mark_s: float, *, train_s: float, num_steps: int, draw_s: float, file: str) -> None:

@@ -1,6 +1,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from benchmarks.course import changed, demo_params
 from benchmarks.learn_ours import dataset_of, train_for
 from benchmarks.learning import write_data
-from benchmarks.peer_side.learning import LearningTask, learn, read_data
+from benchmarks.peer_side.learning import Learner, LearningData, LearningTask, learn, read_data
 from benchmarks.scenes_data import open_scenes
 
 NUM_ASKED = 6
@@ -23,25 +24,59 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_system_draws_at_every_mark_and_its_clock_stands_meanwhile(folder: Path) -> None:
-    task, output, seen = LearningTask(str(folder), (0.01, 0.02), 1), io.StringIO(), []
-    data = read_data(str(folder))
+class Peer:
+    """Learns nothing, but remembers which pictures it was given."""
 
-    def step(indices: torch.Tensor) -> None:
-        seen.append(indices)
+    def __init__(self, data: LearningData) -> None:
+        self.data, self.seen, self.is_loaded = data, [], False
+
+    def learner(self) -> Learner:
+        return Learner(self.step, lambda: self.data.images()[:NUM_ASKED], self.save, self.load)
+
+    def step(self, indices: torch.Tensor) -> None:
+        self.seen.append(indices.tolist())
         torch.mm(torch.ones(300, 300), torch.ones(300, 300))
 
-    def draw() -> torch.Tensor:
-        return data.images()[:NUM_ASKED]
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.seen))
 
-    learn(output, task, "peer", step=step, draw=draw, num_pictures=len(data.pixels), batch_size=4)
+    def load(self, path: Path) -> None:
+        self.seen, self.is_loaded = json.loads(path.read_text()), True
 
-    marks = [json.loads(line) for line in output.getvalue().splitlines()]
+
+def marks_of(peer: Peer, folder: Path, kept: Path, *marks_s: float) -> list[dict[str, Any]]:
+    output, task = io.StringIO(), LearningTask(str(folder), marks_s, 1, str(kept))
+    learn(output, task, "peer", peer.learner(), num_pictures=len(peer.data.pixels), batch_size=4)
+    return [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+def test_system_draws_at_every_mark_and_its_clock_stands_meanwhile(folder: Path, tmp_path: Path) -> None:
+    peer = Peer(read_data(str(folder)))
+
+    marks = marks_of(peer, folder, tmp_path, 0.01, 0.02)
+
     drawn = np.load(folder / marks[1]["file"])
     assert [mark["mark_s"] for mark in marks] == [0.01, 0.02]
-    assert marks[0]["num_steps"] < marks[1]["num_steps"] == len(seen)
+    assert marks[0]["num_steps"] < marks[1]["num_steps"] == len(peer.seen)
     assert marks[1]["train_s"] >= 0.02
-    assert np.array_equal(drawn, data.pixels[:NUM_ASKED])
+    assert np.array_equal(drawn, peer.data.pixels[:NUM_ASKED])
+
+
+def test_a_peer_goes_on_from_the_mark_before(folder: Path, tmp_path: Path) -> None:
+    data = read_data(str(folder))
+    (first,) = marks_of(Peer(data), folder, tmp_path, 0.02)
+    peer, undisturbed = Peer(data), Peer(data)
+
+    (second,) = marks_of(peer, folder, tmp_path, 0.04)
+
+    marks_of(undisturbed, folder, tmp_path / "other", 0.08)
+    assert second["num_steps"] == len(peer.seen) > first["num_steps"]
+    num_both = min(len(peer.seen), len(undisturbed.seen))
+    assert peer.seen[:num_both] == undisturbed.seen[:num_both]
+    assert peer.is_loaded
+    earlier = Peer(data)
+    marks_of(earlier, folder, tmp_path, 0.01)
+    assert not earlier.is_loaded
 
 
 def test_ours_trains_as_long_as_it_is_given(folder: Path) -> None:
