@@ -115,8 +115,9 @@ def compare(entrants: Sequence[Entrant], *, num_rounds: int, num_steps: int) -> 
     """Starts every contestant, measures them in turn and returns a row for each."""
     orders = {entrant.name: Order(entrant.command(), entrant.case.num_threads) for entrant in entrants}
     measured = measure_workers(orders, num_rounds=num_rounds, num_steps=num_steps)
-    rate = matrix_rate("fp32", torch.device(device_from_environment()))
-    return [_row(entrant, measured, num_steps, rate) for entrant in entrants]
+    device = torch.device(device_from_environment())
+    rates = {precision: matrix_rate(precision, device) for precision in {one.case.precision for one in entrants}}
+    return [_row(entrant, measured, num_steps, rates[entrant.case.precision]) for entrant in entrants]
 
 
 def _row(entrant: Entrant, measured: Mapping[str, Measured], num_steps: int, rate: float) -> dict[str, Cell]:

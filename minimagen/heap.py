@@ -8,7 +8,7 @@ import platform
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _LARGE_BYTES = 2**20
-_NEVER = 2**31 - 1
+_NEVER = -1
 _BLOCK_BYTES, _OLD_BLOCK_BYTES = 2**30, 2**25
 """Up to this size a freed block is kept; glibc before 2.35 takes no more than the second."""
 
@@ -26,7 +26,7 @@ def keep_freed_blocks() -> None:
     """Keeps what is freed until the process ends, for work that allocates the same blocks again and again.
 
     A training step touches tens of thousands of pages that are new to it otherwise, each an interrupt of the kernel
-    (docs/experiments.md). The peak of its memory stays as it was.
+    (docs/experiments.md).
     """
     if _is_glibc():
         libc = ctypes.CDLL(None)

@@ -104,7 +104,8 @@ def learn(
             learner.step(torch.randint(num_pictures, (batch_size,), generator=generator))
             train_s += time.perf_counter() - started_s
             num_steps += 1
-        _keep(kept, learner, {"train_s": train_s, "num_steps": num_steps, "generator": generator.get_state()})
+        progress = {"mark_s": mark_s, "train_s": train_s, "num_steps": num_steps}
+        _keep(kept, learner, {**progress, "generator": generator.get_state()})
         started_s = time.perf_counter()
         images = learner.draw()
         draw_s = time.perf_counter() - started_s
@@ -125,7 +126,7 @@ def _take_up(kept: Path, learner: Learner, generator: torch.Generator, first_mar
     if not (kept / PROGRESS_FILE).exists():
         return 0.0, 0
     progress = torch.load(kept / PROGRESS_FILE, weights_only=True)
-    if progress["train_s"] > first_mark_s:
+    if progress["mark_s"] > first_mark_s:
         return 0.0, 0
     learner.load(kept / LEARNER_FILE)
     generator.set_state(progress["generator"])

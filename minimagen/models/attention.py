@@ -1,6 +1,7 @@
 """Attention parts of the U-Net: to the caption's tokens, and among the pixels.
 
-Knows nothing of where in the network it stands. Attention itself is torch's ``scaled_dot_product_attention``.
+Knows nothing of where in the network it stands. Attention itself is torch's ``scaled_dot_product_attention``, but
+where a processor does it in fewer products (``cpu_kernels``).
 """
 
 import torch

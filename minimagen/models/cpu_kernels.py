@@ -107,10 +107,15 @@ def modulated_norm(x: FeatureMap, norm: nn.GroupNorm, scale: Vectors, shift: Vec
 
 
 def absorbing_pays(pixels: Tokens, key: HeadTokens) -> bool:
-    """Returns whether ``absorbed_attention`` takes fewer products, as it does with few tokens, and can run here."""
+    """Returns whether ``absorbed_attention`` can run here, and takes fewer products and no more memory.
+
+    It keeps a weight for each pixel, head and token, twice while the softmax is taken, where fused attention keeps
+    queries and outputs.
+    """
     (num_pixels, width), (num_tokens, head_dim) = pixels.shape[1:], key.shape[2:]
     absorbed = width * num_tokens * (num_pixels + head_dim)
-    return _is_plain_cpu(pixels) and absorbed < num_pixels * head_dim * (width + num_tokens)
+    is_less = num_tokens <= head_dim and absorbed < num_pixels * head_dim * (width + num_tokens)
+    return is_less and _is_plain_cpu(pixels)
 
 
 def absorbed_attention(

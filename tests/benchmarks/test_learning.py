@@ -74,8 +74,10 @@ def test_a_peer_goes_on_from_the_mark_before(folder: Path, tmp_path: Path) -> No
     num_both = min(len(peer.seen), len(undisturbed.seen))
     assert peer.seen[:num_both] == undisturbed.seen[:num_both]
     assert peer.is_loaded
-    earlier = Peer(data)
+    again, earlier = Peer(data), Peer(data)
+    assert marks_of(again, folder, tmp_path, 0.04)[0]["num_steps"] == second["num_steps"]  # drawn again, not learned
     marks_of(earlier, folder, tmp_path, 0.01)
+    assert again.is_loaded
     assert not earlier.is_loaded
 
 

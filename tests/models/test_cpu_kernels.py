@@ -93,7 +93,11 @@ def test_a_modulated_norm_is_the_norm_then_scale_and_shift(layout: torch.memory_
     assert_same(out, expected, [x, scale, shift, *norm.parameters()], normal(3, 6, 4, 5, seed=5))
 
 
-@pytest.mark.parametrize(("num_pixels", "num_tokens", "is_absorbed"), [(64, 5, True), (16, 60, False)])
+@pytest.mark.parametrize(
+    ("num_pixels", "num_tokens", "is_absorbed"),
+    [(64, 5, True), (9, 30, False), (1024, 31, True), (1024, 32, False)],
+    ids=["few", "more products", "as much memory", "more memory"],
+)
 def test_few_tokens_go_through_the_layers_instead_of_the_pixels(
     num_pixels: int, num_tokens: int, is_absorbed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
