@@ -17,7 +17,7 @@ from minimagen.models.unet import UNet
 from minimagen.saved_model import EncoderRecord, ModelRecord
 from minimagen.seeding import derive_seed
 from minimagen.stages.device import device_from_environment
-from minimagen.training.memory import check_memory
+from minimagen.training.memory import check_memory, check_room_to_save
 from minimagen.training.optimizer import count_steps, step_of_epoch
 from minimagen.training.run_identity import RunIdentity, identify_run
 
@@ -49,7 +49,7 @@ def read_inputs(params: Params, unet_name: str, root: Path, *, stage: Path, pict
         ValueError: a stage before this one has not finished, or its files have changed.
     """
     section, device = params.unets[unet_name], torch.device(device_from_environment())
-    check_memory(unet_name, section, device, free_bytes(device))
+    _check_room(unet_name, section, device)
     training, held_out = (_open_split(root, section, split, pictures) for split in ("train", "validation"))
     record = _record_of(unet_name, section, root, training)
     _check_snapshots(unet_name, section.training, len(training), record.num_steps)
@@ -84,6 +84,16 @@ def set_threads() -> None:
     if not wanted.isdigit() or int(wanted) < 1:
         raise ConfigError(f"environment: MINIMAGEN_THREADS is {wanted!r}, expected a number from 1")
     torch.set_num_threads(int(wanted))
+
+
+def _check_room(unet_name: str, section: UNetSection, device: torch.device) -> None:
+    """Refuses what this machine has no memory for; processes on CPUs share it, GPUs are their own."""
+    if device.type == "cpu":
+        num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        check_memory(unet_name, section, device, free_bytes(device), num_processes=num_processes)
+    else:
+        check_memory(unet_name, section, device, free_bytes(device))
+        check_room_to_save(unet_name, section, free_bytes(torch.device("cpu")))
 
 
 def _open_split(root: Path, section: UNetSection, split: Split, pictures: Path) -> CaptionedImages:

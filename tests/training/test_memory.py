@@ -7,7 +7,7 @@ import torch
 
 from minimagen.config import ConfigError
 from minimagen.experiments import load_experiment
-from minimagen.training.memory import GIB, check_memory, count_parameters, memory_need
+from minimagen.training.memory import GIB, check_memory, check_room_to_save, count_parameters, memory_need
 from tests.stages.tiny_project import CHECKOUT, tiny_params
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -34,9 +34,22 @@ def test_what_does_not_fit_is_one_line_with_unet_need_and_what_there_is() -> Non
     )
 
 
-def test_a_gpu_does_not_need_room_to_save() -> None:
+def test_processes_on_one_cpu_share_its_memory_and_one_of_them_saves() -> None:
+    with pytest.raises(
+        ConfigError, match=r"79\.4 GiB of cpu memory \(60\.3 GiB .* in 2 processes, 18\.1 GiB .* 1\.0 GiB"
+    ):
+        check_memory("base", LARGE, CPU, 60 * GIB, num_processes=2)
+
+
+def test_a_gpu_does_not_need_room_to_save_but_the_machine_beside_it_does() -> None:
     with pytest.raises(ConfigError, match=r"needs 30\.6 GiB of cuda memory \(30\.1 GiB for [a-z, ]+, 0\.5 GiB for"):
         check_memory("base", LARGE, CUDA, 21 * GIB)
+    with pytest.raises(
+        ConfigError, match=r"saving its training needs 18\.1 GiB of the machine's memory .* 16\.0 GiB are"
+    ):
+        check_room_to_save("base", LARGE, 16 * GIB)
+    check_room_to_save("base", LARGE, 19 * GIB)
+    check_room_to_save("base", LARGE, None)
 
 
 @pytest.mark.parametrize("available", [49 * GIB, None])
