@@ -54,6 +54,8 @@ class SuperResolutionResult:
     psnr_bicubic: float
     gain: PairedInterval
     """Mean of the per-picture differences; above zero the network beats bicubic upscaling."""
+    colour_error: float
+    """Mean distance of the enlarged pictures, shrunk again, to what they were made from, in levels of 255."""
     num_pairs: int
 
 
@@ -230,7 +232,7 @@ def _unet_metrics(unet: UNetResult) -> MetricTree:
     if found is not None:
         gain: MetricTree = {"mean": found.gain.mean, "low": found.gain.low, "high": found.gain.high}
         metrics |= {"psnr": found.psnr, "psnr_bicubic": found.psnr_bicubic, "psnr_gain": gain}
-        metrics |= {"num_super_pairs": found.num_pairs}
+        metrics |= {"colour_error": found.colour_error, "num_super_pairs": found.num_pairs}
     return metrics
 
 

@@ -11,7 +11,7 @@ from minimagen.datasets.transforms import to_float, to_pixels
 from minimagen.diffusion.cascade import CascadeStage
 from minimagen.evaluation.metrics import paired_interval, psnr
 from minimagen.evaluation.results import SuperResolutionResult, TimeBin, UNetResult
-from minimagen.evaluation.super_resolution import enlarge
+from minimagen.evaluation.super_resolution import colour_error, enlarge
 from minimagen.seeding import generator
 from minimagen.shapes import PixelImages
 from minimagen.stages.drawn_pictures import draw_in_batches
@@ -83,6 +83,7 @@ def _enlarge_with(inputs: Inputs, stage: CascadeStage, low_res_size: int) -> Enl
     originals = pixels_at(dataset, positions)
     scores, baseline = (psnr(to_float(pixels[name]), to_float(originals)) for name in ("pictures", "bicubic"))
     gain = paired_interval(scores, baseline, generator(config.seed, "psnr", stage.name))
+    moved = colour_error(to_float(pixels["pictures"]), to_float(pixels["low_res"]))
     return Enlargements(
         keys=[dataset.keys[position] for position in positions],
         captions=[dataset.captions[position] for position in positions],
@@ -90,5 +91,5 @@ def _enlarge_with(inputs: Inputs, stage: CascadeStage, low_res_size: int) -> Enl
         pixels=pixels,
         psnr=scores.tolist(),
         psnr_bicubic=baseline.tolist(),
-        result=SuperResolutionResult(float(scores.mean()), float(baseline.mean()), gain, len(positions)),
+        result=SuperResolutionResult(float(scores.mean()), float(baseline.mean()), gain, moved, len(positions)),
     )

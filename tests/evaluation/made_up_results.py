@@ -21,7 +21,7 @@ def made_up_results() -> Results:
     """Returns the results of a good cascade of two, scored exactly and by a CLIP."""
     joint = AttributeResult("joint", share_of(138, 144), shuffled=0.007, chance=0.0014)
     size = AttributeResult("size", share_of(140, 144), shuffled=0.5, chance=0.5)
-    found = SuperResolutionResult(27.0, 24.0, PairedInterval(3.0, 2.5, 3.5), num_pairs=200)
+    found = SuperResolutionResult(27.0, 24.0, PairedInterval(3.0, 2.5, 3.5), colour_error=0.5, num_pairs=200)
     bins = (TimeBin(0.0, 0.5, 0.02), TimeBin(0.5, 1.0, 0.04))
     return Results(
         alignment=AlignmentResult(joint, (size,)),

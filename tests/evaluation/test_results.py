@@ -23,6 +23,7 @@ def test_metrics_have_the_keys_that_tools_read():
         "loss": 0.01,
         "psnr": 27.0,
         "psnr_bicubic": 24.0,
+        "colour_error": 0.5,
     }
     assert metrics["reproduction"] == {"top1": 0.875, "num_right": 7, "num_pairs": 8}
     assert metrics["sampling"] == {"num_evaluations": 52}

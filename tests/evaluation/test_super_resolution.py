@@ -7,7 +7,8 @@ from minimagen.diffusion.cascade import CascadeStage, SamplerSettings, resize
 from minimagen.diffusion.denoiser import Denoiser
 from minimagen.diffusion.schedule import NoiseSchedule
 from minimagen.evaluation.metrics import psnr
-from minimagen.evaluation.super_resolution import enlarge
+from minimagen.evaluation.super_resolution import colour_error, enlarge
+from minimagen.seeding import generator
 from minimagen.shapes import Images, SampleMask, TextEmbeds, TextMask, Timesteps
 
 EMBEDS, MASK = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
@@ -72,3 +73,13 @@ def test_odd_and_equal_sizes_work(low_res_size: int):
 
     assert found.low_res.shape == (1, 3, low_res_size, low_res_size)
     assert found.pictures.shape == originals.shape
+
+
+def test_colours_that_moved_are_told_in_levels_and_new_detail_is_not() -> None:
+    low_res = torch.rand(3, 3, 8, 8, generator=generator(0)) - 0.5
+    smooth = resize(torch.rand(3, 3, 8, 8, generator=generator(1)) - 0.5, 32)
+    checks = 0.2 * (1 - 2 * ((torch.arange(32)[:, None] + torch.arange(32)) % 2))
+
+    assert colour_error(smooth + 2 / 255, resize(smooth, 8)) == pytest.approx(1.0, abs=1e-3)
+    assert colour_error(smooth + checks, resize(smooth, 8)) < 0.1
+    assert colour_error(resize(low_res, 32), -low_res) > 50

@@ -155,7 +155,7 @@ def test_metrics_say_all_that_the_design_promises(evaluated: Path):
     assert metrics["alignment"]["num_captions"] == 5
     assert metrics["alignment"]["chance"] == pytest.approx(1 / (2 * 2 * 2 * 2))
     assert metrics["unets"]["base"].keys() == {"loss", "loss_by_time"}
-    assert metrics["unets"]["super"].keys() >= {"loss", "psnr", "psnr_bicubic", "psnr_gain"}
+    assert metrics["unets"]["super"].keys() >= {"loss", "psnr", "psnr_bicubic", "psnr_gain", "colour_error"}
     assert metrics["reproduction"]["num_pairs"] == 4
     assert metrics["sampling"]["num_evaluations"] == 2 + 2
 
