@@ -77,6 +77,11 @@ def test_demo_is_valid(checkout: Path) -> None:
             0,
             "unets.base.training.batch_size: Input should be greater than or equal to 1, not 0",
         ),
+        (
+            "unets.base.training.adam_beta2",
+            1.0,
+            "unets.base.training.adam_beta2: Input should be less than 1, not 1.0",
+        ),
         ("unets.base.unet.dim", 20, "unets.base.unet: dim 20 is not a multiple of 8 (group norm has 8 groups)"),
         (
             "unets.base.unet.layer_attns",

@@ -134,6 +134,8 @@ class TrainingConfig(Section):
     """Steps of linear warm-up."""
     decay: Literal["constant", "cosine"]
     """Learning rate after the warm-up; cosine ends at 1 % of the peak."""
+    adam_beta2: float = Field(gt=0.0, lt=1.0)
+    """Decay of AdamW's average of squared gradients; 0.999 is torch's own, 0.99 forgets within fewer steps."""
     weight_decay: float = Field(ge=0.0)
     """Decoupled weight decay."""
     max_grad_norm: float = Field(gt=0.0)

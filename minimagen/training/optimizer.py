@@ -10,7 +10,7 @@ from torch.optim import AdamW
 
 from minimagen.config import TrainingConfig
 
-BETAS = (0.9, 0.99)
+BETA1 = 0.9
 FINAL_RATE = 0.01
 
 
@@ -19,7 +19,7 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> AdamW:
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     vectors = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+    return AdamW(groups, lr=config.learning_rate, betas=(BETA1, config.adam_beta2), fused=True)
 
 
 def learning_rate_at(step: int, config: TrainingConfig, num_steps: int) -> float:

@@ -1,11 +1,16 @@
+import copy
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from minimagen.config import UNetSection, load_params
+from minimagen.config import ConfigError, load_params, validate_params
 from minimagen.experiments import load_experiment
 from minimagen.stages.inspect import UNetCost, cost_table, run_inspect, unet_cost
 from minimagen.training.memory import GIB
@@ -17,6 +22,9 @@ PAPER = {
     "paper-256": (215_380_227, 181_185_411, 396_565_638),
     "paper-512": (1_618_466_051, 715_760_003, 2_334_226_054),
 }
+MOST_SECONDS = 60
+MOST_BYTES = 2 * GIB
+"""The weights of the paper's largest cascade are 9 GB, and cannot be in it."""
 
 
 def test_json_has_every_stage_and_their_sum(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,16 +89,82 @@ def test_a_stage_fits_where_its_training_has_room(capsys: pytest.CaptureFixture[
         assert [row.split()[-2] for row in rows] == answers
 
 
-def super_resolution(low_res_size: int, image_size: int) -> UNetSection:
-    """Returns Imagen's kind of super-resolution stage: an Efficient U-Net without self-attention."""
-    section = load_experiment(CHECKOUT, "paper-256").params.unets["super"]
-    unet = section.unet.model_copy(update={"layer_attns": (False, False, False)})
-    return section.model_copy(update={"low_res_size": low_res_size, "image_size": image_size, "unet": unet})
+def test_the_papers_largest_cascade_is_inspected_in_a_moment_and_without_its_weights() -> None:
+    told = "atexit.register(lambda: print(peak_kb(), file=sys.stderr))"
+    script = f"import atexit, sys; from minimagen.cli import main; from tests.sources.own_memory import peak_kb; {told}"
+    command = [sys.executable, "-c", f"{script}; main()", "inspect", "paper-512", "--json"]
+
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=MOST_SECONDS)
+
+    report = json.loads(done.stdout)
+    assert report["total_parameters"] == PAPER["paper-512"][-1]
+    assert all(report["unets"][name]["gflop_forward"] > 0 for name in ("base", "super"))
+    assert int(done.stderr.splitlines()[-1]) * 1024 < MOST_BYTES < 4 * report["total_parameters"]
+
+
+def thousand_px() -> dict[str, Any]:
+    """Returns a document of parameters: the paper's base, then Imagen's kind of super-resolution stages, in crops."""
+    document = load_experiment(CHECKOUT, "paper-256").params.model_dump(mode="json")
+    section, sampling = document["unets"].pop("super"), document["sampling"].pop("super")
+    section["unet"]["layer_attns"] = [False, False, False]
+    for name, low_res_size, image_size, crop_size in (("middle", 64, 256, 64), ("last", 256, 1024, 256)):
+        document["unets"][name] = copy.deepcopy(section) | {"low_res_size": low_res_size, "image_size": image_size}
+        document["unets"][name]["training"]["crop_size"] = crop_size
+        document["sampling"][name] = copy.deepcopy(sampling)
+    return document | {"cascade": ["base", "middle", "last"]}
 
 
 def test_stages_of_256_and_1024_px_are_inspected_without_allocating_them() -> None:
-    middle, last = (unet_cost(super_resolution(*sizes), text_dim=768) for sizes in ((64, 256), (256, 1024)))
+    params = validate_params(thousand_px(), Path("params.yaml"))
 
+    middle, last = (unet_cost(params.unets[name], text_dim=768) for name in ("middle", "last"))
+
+    assert [section.image_size for section in params.unets.values()] == [64, 256, 1024]
     assert last.num_parameters == middle.num_parameters
     # 16 times the pixels, convolutions and attention to the caption being all; times and captions cost the same.
     assert last.gflop_forward / middle.gflop_forward == pytest.approx(16, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "line"),
+    [
+        ("middle", {"low_res_size": 32}, "unets.middle.low_res_size: 32, expected 64 (the image_size of base before"),
+        ("middle", {"image_size": 128}, "unets.last.low_res_size: 256, expected 128 (the image_size of middle before"),
+        (
+            "last",
+            {"low_res_size": 64},
+            "unets.last.low_res_size: 64, expected 256 (the image_size of middle before it)",
+        ),
+        ("last", {"image_size": 256}, "unets.last: low_res_size 256 is not smaller than image_size 256"),
+        ("last", {"image_size": 1020}, "unets.last: image_size 1020 is not divisible by 8 = 2**3"),
+    ],
+)
+def test_a_stage_that_does_not_start_from_the_one_before_is_refused(
+    part: str, change: dict[str, object], line: str
+) -> None:
+    document = thousand_px()
+    document["unets"][part] |= change
+
+    with pytest.raises(ConfigError) as caught:
+        validate_params(document, Path("params.yaml"))
+
+    assert str(caught.value).startswith(f"params.yaml: {line}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("crop_size", "has_attention", "line"),
+    [
+        (1024, False, "training.crop_size 1024 is not smaller than image_size 1024"),
+        (100, False, "training.crop_size 100 is not divisible by 8, as image_size is"),
+        (256, True, "training.crop_size 256 with self-attention"),
+    ],
+)
+def test_crops_of_1024_px_that_cannot_be_learnt_from_are_refused(
+    crop_size: int, has_attention: bool, line: str
+) -> None:
+    document = thousand_px()
+    document["unets"]["last"]["training"]["crop_size"] = crop_size
+    document["unets"]["last"]["unet"]["layer_attns"] = [False, False, has_attention]
+
+    with pytest.raises(ConfigError, match=re.escape(f"params.yaml: unets.last: {line}")):
+        validate_params(document, Path("params.yaml"))

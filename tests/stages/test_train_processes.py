@@ -38,6 +38,20 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def torchrun() -> list[str]:
+    return ["torch.distributed.run", "--standalone", "--nproc-per-node", str(NUM_PROCESSES)]
+
+
+def accelerate_launch() -> list[str]:
+    # Told no port, it takes one and the same for every training of a machine.
+    processes = ["--multi_gpu", "--num_processes", str(NUM_PROCESSES), "--main_process_port", str(free_port())]
+    return ["accelerate.commands.launch", *processes]
+
+
+LAUNCHERS = {"torchrun": torchrun, "accelerate launch": accelerate_launch}
+"""Those that the README names."""
+
+
 def run_together(root: Path, **stumble: object) -> list[tuple[int, str, str]]:
     """Starts processes as a launcher does, and returns exit code, output and errors of each."""
     shared = {"WORLD_SIZE": str(NUM_PROCESSES), "LOCAL_WORLD_SIZE": str(NUM_PROCESSES)}
@@ -74,12 +88,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_two_processes_of_torchrun_have_the_curve_of_one_and_one_writes(alone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_of_a_launcher_have_the_curve_of_one_and_one_writes(
+    alone: Path, tmp_path: Path, launcher: str
+) -> None:
     write_tiny_data(tmp_path)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(NUM_PROCESSES)]
 
     done = subprocess.run(
-        [sys.executable, *launcher, *TRAINER, *arguments(tmp_path)],
+        [sys.executable, "-m", *LAUNCHERS[launcher](), *TRAINER, *arguments(tmp_path)],
         cwd=CHECKOUT,
         env=environment(),
         capture_output=True,

@@ -58,6 +58,7 @@ def small_config(**changes: object) -> TrainingConfig:
         learning_rate=1e-2,
         warmup_steps=4,
         decay="cosine",
+        adam_beta2=0.99,
         weight_decay=0.01,
         max_grad_norm=1.0,
         ema_decay=0.9,

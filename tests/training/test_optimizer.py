@@ -70,6 +70,22 @@ def test_one_step_is_adamw_written_out() -> None:
         torch.testing.assert_close(value.detach(), expected, rtol=1e-5, atol=1e-7, msg=name)
 
 
+@pytest.mark.parametrize("beta2", [0.99, 0.999])
+def test_squared_gradients_are_averaged_as_the_parameters_say(beta2: float) -> None:
+    gain = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    network = nn.ParameterList([gain])
+    optimizer = build_optimizer(network, small_config(adam_beta2=beta2, learning_rate=0.01))
+
+    for gradient in (1.0, 3.0):
+        gain.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+
+    # Adam (Kingma & Ba 2015, algorithm 1) of two steps, the first of which moves by the rate.
+    mean = 0.1 * (0.9 * 1.0 + 3.0) / (1 - 0.9**2)
+    square = (1 - beta2) * (beta2 * 1.0 + 9.0) / (1 - beta2**2)
+    assert gain.item() == pytest.approx(-0.01 - 0.01 * mean / math.sqrt(square), rel=1e-6)
+
+
 def test_every_weight_is_in_exactly_one_group() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(8, 8), nn.Linear(4, 4))
     optimizer = build_optimizer(network, small_config())
