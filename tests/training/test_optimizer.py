@@ -70,6 +70,12 @@ def test_one_step_is_adamw_written_out() -> None:
         torch.testing.assert_close(value.detach(), expected, rtol=1e-5, atol=1e-7, msg=name)
 
 
+def test_all_weights_are_moved_by_the_fused_kernel() -> None:
+    optimizer = build_optimizer(small_network(), small_config())
+
+    assert [group["fused"] for group in optimizer.param_groups] == [True, True]
+
+
 def test_every_weight_is_in_exactly_one_group() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(8, 8), nn.Linear(4, 4))
     optimizer = build_optimizer(network, small_config())
