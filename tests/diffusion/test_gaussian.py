@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -35,9 +35,10 @@ def test_alpha_and_sigma_are_on_the_unit_circle() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@given(log_snr=st.lists(st.floats(-10.0, 15.0), min_size=5, max_size=5))
+@given(log_snr=st.lists(st.floats(-15.0, 15.0), min_size=5, max_size=5))
+@example(log_snr=[-15.0, -14.0, 0.0, 14.0, 15.0])
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_every_target_leads_back_to_the_picture(target: Target, log_snr: list[float]) -> None:
+def test_every_target_leads_back_to_the_picture_over_the_whole_range(target: Target, log_snr: list[float]) -> None:
     (x0, eps), at = pictures(), torch.tensor(log_snr, dtype=torch.float64)
     xt = q_sample(x0, eps, at)
 
@@ -46,14 +47,38 @@ def test_every_target_leads_back_to_the_picture(target: Target, log_snr: list[fl
     assert_close(x0_from(target, prediction, xt, at), x0, rtol=0, atol=1e-12)
 
 
-@given(log_snr=st.lists(st.floats(-15.0, 10.0), min_size=5, max_size=5))
+@given(log_snr=st.lists(st.floats(-15.0, 15.0), min_size=5, max_size=5))
+@example(log_snr=[-15.0, -14.0, 0.0, 14.0, 15.0])
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_picture_and_noisy_picture_tell_noise_and_velocity(log_snr: list[float]) -> None:
+def test_picture_and_noisy_picture_tell_noise_and_velocity_over_the_whole_range(log_snr: list[float]) -> None:
     (x0, eps), at = pictures(), torch.tensor(log_snr, dtype=torch.float64)
     xt = q_sample(x0, eps, at)
 
     assert_close(eps_from_x0(x0, xt, at), eps, rtol=0, atol=1e-12)
     assert_close(v_from_x0(x0, xt, at), target_of("v", x0, eps, at), rtol=0, atol=1e-12)
+
+
+@given(log_snr=st.lists(st.floats(-40.0, 40.0), min_size=5, max_size=5))
+@example(log_snr=[-40.0, -17.0, 0.0, 17.0, 40.0])
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_beyond_the_range_every_way_back_keeps_the_digits_of_the_larger_term(log_snr: list[float]) -> None:
+    """A law that is shifted goes further than 15. There 1e-12 cannot be kept: what is divided by alpha or sigma is a
+    difference of numbers of about 1, rounded at 1e-16, and exp(-17 / 2) makes 1e-12 of that. What can be kept is the
+    rounding of the larger of the terms, each divided."""
+    (x0, eps), at = pictures(), torch.tensor(log_snr, dtype=torch.float64)
+    xt, (alpha, sigma) = q_sample(x0, eps, at), alpha_sigma(at)
+    v = target_of("v", x0, eps, at)
+
+    ways = {
+        "x0 from eps": (x0_from("eps", eps, xt, at), x0, sigma * eps / alpha),
+        "x0 from v": (x0_from("v", v, xt, at), x0, eps),
+        "eps": (eps_from_x0(x0, xt, at), eps, alpha * x0 / sigma),
+        "v": (v_from_x0(x0, xt, at), v, x0 / sigma),
+    }
+
+    for name, (found, wanted, term) in ways.items():
+        larger = torch.maximum(wanted.abs(), term.abs())
+        assert_close(found / larger, wanted / larger, rtol=0, atol=4e-15, msg=name)
 
 
 @pytest.mark.parametrize("target", TARGETS)

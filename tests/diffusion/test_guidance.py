@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from minimagen.diffusion.denoiser import Denoiser
+from minimagen.diffusion.denoiser import Denoiser, Network
 from minimagen.diffusion.guidance import Interval, both_halves, dynamic_threshold, guided_denoise, guided_x0
 from minimagen.diffusion.schedule import NoiseSchedule
 from minimagen.shapes import Conditioning
+from tests.diffusion.test_cascade import sample_cascade, texts, unet_stages
 
 CAPTION = Conditioning(torch.full((2, 3, 2), 0.7), torch.ones(2, 3, dtype=torch.bool))
 XT = torch.zeros(2, 3, 4, 4)
@@ -146,3 +149,39 @@ def test_estimates_lie_in_range_whatever_the_scale(percentile: float | None) -> 
     )
 
     assert denoise(XT, HALF_TIME).abs().max() <= 1.0
+
+
+class Sizes:
+    """Passes on to a network and remembers of how many pictures each of its passes was."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.seen: list[int] = []
+
+    def __call__(self, xt: torch.Tensor, t: torch.Tensor, **conditioning: torch.Tensor | None) -> torch.Tensor:
+        self.seen.append(len(xt))
+        return self.network(xt, t, **conditioning)  # pyright: ignore[reportArgumentType]
+
+
+def test_each_stage_is_guided_by_its_own_scale() -> None:
+    """Without guidance a pass is of as many pictures as there are captions, with it of twice as many, in one."""
+
+    def drawn(*scales: float) -> tuple[list[torch.Tensor], list[list[int]]]:
+        chain = [
+            replace(one, settings=replace(one.settings, guidance_scale=scale))
+            for one, scale in zip(unet_stages("dpmpp_2m", guidance_interval=None), scales, strict=True)
+        ]
+        spies = [Sizes(one.denoiser.network) for one in chain]
+        chain = [
+            replace(one, denoiser=replace(one.denoiser, network=spy)) for one, spy in zip(chain, spies, strict=True)
+        ]
+        return sample_cascade(chain, *texts(2), seed=0, sample_ids="ab"), [spy.seen for spy in spies]
+
+    (base, top), sizes = drawn(1.0, 2.0)
+    (plain_base, plain_top), plain_sizes = drawn(1.0, 1.0)
+    (guided_base, guided_top), guided_sizes = drawn(2.0, 2.0)
+
+    assert (sizes, plain_sizes, guided_sizes) == ([[2] * 3, [4] * 3], [[2] * 3] * 2, [[4] * 3] * 2)
+    assert torch.equal(base, plain_base)
+    assert all((one - other).abs().max() > 1e-3 for one, other in ((base, guided_base), (top, plain_top)))
+    assert (top - guided_top).abs().max() > 1e-3

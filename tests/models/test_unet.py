@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from minimagen.config import UNetConfig
+from minimagen.config import UNetConfig, load_params
 from minimagen.models.unet import UNet
+from minimagen.text.names import TINY_TEXT_DIM
 from tests.models.checks import check_every_weight_learns, check_the_caption_is_heard, check_the_time_is_heard
 
 YES, NO = True, False
@@ -92,6 +95,32 @@ def test_a_batch_of_eight_equals_eight_single_pictures(memory_efficient: bool) -
 
     assert together.std() > 0.15  # nearly as large as pictures: the tolerance means something
     assert_close(together, alone, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["base", "super"])
+def test_eight_pictures_of_the_demos_networks_equal_eight_single_ones_without_padding(
+    name: str, checkout: Path
+) -> None:
+    section, draw = load_params(checkout / "experiments/demo.yaml").unets[name], torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet(section.unet, text_dim=TINY_TEXT_DIM, has_low_res=name == "super").eval()
+    torch.nn.init.normal_(unet.last.weight, std=0.14 * section.unet.dim**-0.5, generator=draw)
+    batch = inputs(8, size=section.image_size)
+    batch["text_embeds"] = torch.randn(8, 8, TINY_TEXT_DIM, generator=draw)
+    batch["text_mask"] = torch.arange(8) < torch.arange(1, 9)[:, None]
+    if name == "super":
+        batch |= {"low_res": batch["xt"].flip(0).clamp(-1, 1), "low_res_level": torch.rand(8, generator=draw)}
+
+    def alone(index: int) -> torch.Tensor:
+        one = {key: value[index : index + 1] for key, value in batch.items()}
+        return unet(**one | {key: one[key][:, : index + 1] for key in ("text_embeds", "text_mask")})
+
+    with torch.inference_mode():
+        together, singles = unet(**batch), torch.cat([alone(index) for index in range(8)])
+
+    assert together.std() > 0.1  # nearly as large as pictures: the tolerance means something
+    assert_close(together, singles, rtol=0, atol=2e-6)
 
 
 def test_padding_changes_nothing_whatever_it_holds() -> None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from minimagen.training.ema import Ema, decay_at
 from minimagen.training.interrupt import Stopped
-from tests.training.small import small_network
+from minimagen.training.loop import train
+from tests.training.small import cpu_accelerator, small_config, small_network, small_state, small_task
 
 
 def test_the_average_of_a_moving_weight_is_the_geometric_sum() -> None:
@@ -45,6 +46,23 @@ def test_the_decay_warms_up_to_its_limit() -> None:
     assert decay_at(80, 0.999) == pytest.approx(81 / 90)
     assert decay_at(100_000, 0.999) == 0.999
     assert decay_at(5, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.4, 0.9])
+def test_the_averages_are_the_recursion_over_the_weights_after_each_step(ema_decay: float) -> None:
+    """average_k = d_k average_(k-1) + (1 - d_k) weight_k from the first weights on; 0.4 is reached at step 5."""
+    config = small_config(ema_decay=ema_decay)
+    state = small_state(config)
+    expected = {name: value.detach().double() for name, value in state.network.named_parameters()}
+
+    for report in train(state, small_task(config), config=config, num_steps=12, accelerator=cpu_accelerator()):
+        decay = decay_at(report.step, ema_decay)
+        for name, value in state.network.named_parameters():
+            expected[name] = decay * expected[name] + (1.0 - decay) * value.detach().double()
+            average = state.ema.tensors[name].double()
+            torch.testing.assert_close(average, expected[name], rtol=0, atol=1e-6, msg=name)
+
+    assert state.step == 12
 
 
 def test_a_decay_of_zero_copies_the_weights() -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from minimagen.config import UNetSection
 from minimagen.datasets.captioned import Batch
 from minimagen.diffusion.cascade import resize
+from minimagen.diffusion.gaussian import Target
 from minimagen.diffusion.loss import min_snr_weight
 from minimagen.models.unet import UNet
 from minimagen.seeding import generator
@@ -160,9 +161,19 @@ def learned(section: UNetSection) -> UNet:
     return network
 
 
-@pytest.mark.parametrize("name", ["base", pytest.param("super", marks=pytest.mark.long)])
-def test_a_new_u_net_overfits_eight_pictures_to_two_percent_of_the_first_loss(name: str) -> None:
-    section = section_of(name)
+@pytest.mark.parametrize(
+    ("name", "target", "num_steps"),
+    [
+        ("base", "x0", 120),
+        ("base", "eps", 120),
+        ("base", "v", 120),
+        pytest.param("super", "x0", 200, marks=pytest.mark.long),
+    ],
+)
+def test_a_new_u_net_overfits_eight_pictures_to_two_percent_of_the_first_loss(
+    name: str, target: Target, num_steps: int
+) -> None:
+    section = section_of(name, target=target)
     config = section.training.model_copy(update={"learning_rate": 1e-2, "warmup_steps": 10, "batch_size": 8})
     objective, batch = Objective(section, CPU), batch_of(section.image_size)
     with torch.random.fork_rng(devices=[]):
@@ -174,7 +185,7 @@ def test_a_new_u_net_overfits_eight_pictures_to_two_percent_of_the_first_loss(na
         TrainState(network, build_optimizer(network, config), Ema(network)),
         Task(lambda step, positions: batch, lambda num_samples, source: fixed, objective.loss_under),
         config=config,
-        num_steps=200,
+        num_steps=num_steps,
         accelerator=Accelerator(cpu=True, mixed_precision="no"),
     )
     losses = [report.loss for report in steps]

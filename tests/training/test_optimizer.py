@@ -86,6 +86,12 @@ def test_squared_gradients_are_averaged_as_the_parameters_say(beta2: float) -> N
     assert gain.item() == pytest.approx(-0.01 - 0.01 * mean / math.sqrt(square), rel=1e-6)
 
 
+def test_all_weights_are_moved_by_the_fused_kernel() -> None:
+    optimizer = build_optimizer(small_network(), small_config())
+
+    assert [group["fused"] for group in optimizer.param_groups] == [True, True]
+
+
 def test_every_weight_is_in_exactly_one_group() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(8, 8), nn.Linear(4, 4))
     optimizer = build_optimizer(network, small_config())
