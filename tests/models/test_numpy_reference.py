@@ -61,7 +61,7 @@ def attend(
 
 
 def test_cross_attention_with_padding_and_the_learned_nothing(is_on_processors: bool) -> None:
-    layer = seeded(CrossAttention(6, context_dim=5, num_heads=3, head_dim=8))
+    layer = seeded(CrossAttention(6, context_dim=5, num_heads=3, head_dim=16))
     assert isinstance(layer, CrossAttention)
     x, tokens, lengths = random(2, 6, 3, 4), random(2, 8, 5), (5, 0)
     mask = np.arange(8) < np.array(lengths)[:, None]
@@ -73,7 +73,7 @@ def test_cross_attention_with_padding_and_the_learned_nothing(is_on_processors: 
     for sample, length in enumerate(lengths):
         pixels = scale_norm(x[sample].reshape(6, 12).T, layer.norm.gain.detach().numpy())
         projected = tokens[sample, :length] @ weight_of(layer.to_key_value).T
-        keys, values = (part.reshape(length, 3, 8).swapaxes(0, 1) for part in np.split(projected, 2, axis=1))
+        keys, values = (part.reshape(length, 3, 16).swapaxes(0, 1) for part in np.split(projected, 2, axis=1))
         expected = attend(layer, pixels, keys, values).T.reshape(6, 3, 4)
         np.testing.assert_allclose(out[sample], expected, rtol=0, atol=TOLERANCE)
 
