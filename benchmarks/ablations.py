@@ -9,7 +9,6 @@ Differences are to the reference with the same seed: same first weights, same or
 """
 
 import argparse
-import json
 import multiprocessing
 import sys
 import time
@@ -35,6 +34,7 @@ from benchmarks.laboratory import (
     open_cascade,
     train_or_read,
 )
+from benchmarks.result_lines import append_line, read_lines
 from benchmarks.scenes_data import SceneSplits, open_scenes
 from benchmarks.tables import Cell, Report, show
 from minimagen.config import Params
@@ -138,14 +138,8 @@ class Bench:
 
 def read_results(path: Path) -> dict[tuple[str, str, int], Result]:
     """Reads the results so far; a line that an interruption cut short is left out."""
-    found: dict[tuple[str, str, int], Result] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            result = Result(**json.loads(line))
-        except json.JSONDecodeError:
-            continue
-        found[result.key] = result
-    return found
+    results = (Result(**line) for line in read_lines(path))
+    return {result.key: result for result in results}
 
 
 def run_missing(bench: Bench, arms: Sequence[Arm], seeds: Sequence[int], path: Path) -> Iterator[Result]:
@@ -173,9 +167,7 @@ def _missing(arms: Sequence[Arm], seeds: Sequence[int], path: Path) -> list[tupl
 
 
 def _kept(result: Result, path: Path) -> Result:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(result)) + "\n")
+    append_line(path, asdict(result))
     return result
 
 

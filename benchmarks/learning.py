@@ -27,6 +27,7 @@ from benchmarks.course import WORK, demo_params
 from benchmarks.laboratory import alignment, held_out_positions
 from benchmarks.peer_side.learning import DATA_FILE, LearningTask
 from benchmarks.peers import PEER_SIDE
+from benchmarks.result_lines import append_line, read_lines
 from benchmarks.rounds import worker_environment
 from benchmarks.scenes_data import SceneSplits, open_scenes
 from benchmarks.setup_peers import peer_python
@@ -120,13 +121,7 @@ def _row(
 
 def read_rows(path: Path) -> list[dict[str, Cell]]:
     """Reads the rows so far, by system and mark; one that an interruption cut short is left out."""
-    rows: dict[tuple[str, float], dict[str, Cell]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        rows[row["minutes"], row["system"]] = row
+    rows = {(row["minutes"], row["system"]): row for row in read_lines(path)}
     return [rows[key] for key in sorted(rows)]
 
 
@@ -144,7 +139,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = describe_machine()
     folder = options.folder / f"{options.threads}-threads"
     path = folder / f"results-{options.captions}.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
     for name in () if options.table else options.systems:
         done = {row["minutes"] for row in read_rows(path) if row["system"] == name}
         marks_s = [60 * mark for mark in sorted(options.marks) if mark not in done]
@@ -153,8 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         splits = open_scenes(demo_params(), SIZE_PX)
         counts = {"num_captions": options.captions, "num_threads": options.threads}
         for row in measure(splits, name, folder, marks_s=marks_s, **counts):
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+            append_line(path, row)
             print(row, file=sys.stderr, flush=True)
     title = f"Learning {SIZE_PX} px scenes with {options.threads} threads"
     show(Report(title, read_rows(path), (), machine), options.json)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from ruamel.yaml import YAML
 
-from minimagen.config import ConfigError, UNetConfig, load_params, read_yaml, validate_params
+from minimagen.config import ConfigError, load_params, read_yaml, validate_params
 from minimagen.experiments import (
     DEMO,
     active_experiment,
@@ -17,7 +16,7 @@ from minimagen.experiments import (
     load_experiment,
     overlay,
 )
-from minimagen.models.unet import UNet
+from minimagen.training.memory import count_parameters
 
 NAMES = experiment_names(Path(__file__).parents[1])
 
@@ -154,18 +153,11 @@ def test_the_papers_variants_are_trained_on_data_of_their_own(checkout: Path) ->
     assert data["paper-8"] == data["paper-256"] == data["paper-512"]
 
 
-def num_parameters(unet: UNetConfig, has_low_res: bool) -> int:
-    """Counts the weights of a network for t5-base; nothing is allocated."""
-    with torch.device("meta"):
-        network = UNet(unet, text_dim=768, has_low_res=has_low_res)
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_experiments_have_exactly_its_parameters(name: str, checkout: Path) -> None:
     params = load_experiment(checkout, name).params
 
-    counts = [num_parameters(section.unet, section.low_res_size is not None) for section in params.unets.values()]
+    counts = [count_parameters(section, text_dim=768) for section in params.unets.values()]  # t5-base
     assert sum(counts) == PAPERS[name].num_parameters
 
 

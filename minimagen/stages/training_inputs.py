@@ -88,11 +88,10 @@ def set_threads() -> None:
 
 def _check_room(unet_name: str, section: UNetSection, device: torch.device) -> None:
     """Refuses what this machine has no memory for; processes on CPUs share it, GPUs are their own."""
-    if device.type == "cpu":
-        num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        check_memory(unet_name, section, device, free_bytes(device), num_processes=num_processes)
-    else:
-        check_memory(unet_name, section, device, free_bytes(device))
+    is_cpu = device.type == "cpu"
+    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_cpu else 1
+    check_memory(unet_name, section, device, free_bytes(device), num_processes=num_processes)
+    if not is_cpu:
         check_room_to_save(unet_name, section, free_bytes(torch.device("cpu")))
 
 
