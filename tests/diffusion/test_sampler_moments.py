@@ -96,7 +96,10 @@ def test_ddim_has_the_moments_of_its_paper_for_any_number_of_steps(schedule: Noi
     np.testing.assert_allclose(variance, wanted_variance, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("sampler", "ladder"), [("ddpm", (1200, 1700, 2400)), ("ddim", (256, 512, 1024))])
+@pytest.mark.parametrize(
+    ("sampler", "ladder"),
+    [pytest.param("ddpm", (1200, 1700, 2400), marks=pytest.mark.long), ("ddim", (256, 512, 1024))],
+)
 def test_the_variance_comes_to_that_of_the_target_at_first_order(sampler: Sampler, ladder: tuple[int, ...]) -> None:
     errors = [np.abs(moments(sampler, FROM_NOTHING, num_steps)[1] - VARIANCES) for num_steps in ladder]
 

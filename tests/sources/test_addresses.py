@@ -94,6 +94,7 @@ def test_no_spelling_of_an_address_gets_a_connection(tmp_path: Path, canary: int
     assert {outcome.reason for outcome in outcomes if isinstance(outcome, Refused)} == reasons
 
 
+@pytest.mark.long
 def test_no_redirect_of_a_picture_leads_to_one(tmp_path: Path, canary: int, monkeypatch: pytest.MonkeyPatch) -> None:
     targets = [url for url in hostile_urls(canary) if url.isprintable()]
     with running_site(Redirects(targets)) as site, recorded_connections() as connections:

@@ -41,6 +41,7 @@ def test_each_way_gives_the_plain_curve(trained: Path, tmp_path: Path, change: d
     assert_same_training(tmp_path, trained)
 
 
+@pytest.mark.long
 def test_with_all_of_them_and_dropout_and_warps_a_stop_changes_no_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

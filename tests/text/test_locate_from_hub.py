@@ -63,6 +63,7 @@ def closed_url() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.mark.long
 def test_a_renamed_hub_model_is_fetched_once_and_loads_from_the_cache_without_the_hub(tmp_path: Path, model: Path):
     home, stage = tmp_path / "home", tmp_path / "stage"
     with running_hub() as hub:

@@ -165,8 +165,8 @@ def learned(section: UNetSection) -> UNet:
     ("name", "target", "num_steps"),
     [
         ("base", "x0", 120),
-        ("base", "eps", 120),
-        ("base", "v", 120),
+        pytest.param("base", "eps", 120, marks=pytest.mark.long),
+        pytest.param("base", "v", 120, marks=pytest.mark.long),
         pytest.param("super", "x0", 200, marks=pytest.mark.long),
     ],
 )
