@@ -7,13 +7,12 @@ that fits; those steps are on its clock too.
 """
 
 import sys
-import time
 
 import torch
 
 from benchmarks.course import Captioned, changed, demo_params, open_course, trained_model
 from benchmarks.peer_side.case import claim_output, tell
-from benchmarks.peer_side.learning import LearningData, read_data, read_task, save_drawn, tell_mark
+from benchmarks.peer_side.learning import LearningData, clock_s, read_data, read_task, save_drawn, tell_mark
 from minimagen.config import Params
 from minimagen.datasets.captioned import CaptionedImages
 from minimagen.pipeline import Cascade
@@ -38,12 +37,12 @@ def main() -> None:
     num_parameters = sum(parameter.numel() for parameter in course.state.network.parameters())
     tell(output, {"num_parameters": num_parameters, "batch_size": params.unets["base"].training.batch_size})
     for mark_s in task.marks_s:
-        started_s = time.perf_counter()
+        started_s = clock_s()
         model, num_steps = train_for(params, training, mark_s)
-        train_s = time.perf_counter() - started_s
-        started_s = time.perf_counter()
+        train_s = clock_s() - started_s
+        started_s = clock_s()
         images = _draw(params, model, data)
-        draw_s = (time.perf_counter() - started_s) / len(images)
+        draw_s = (clock_s() - started_s) / len(images)
         file = save_drawn(task.folder, f"{NAME}-{mark_s:g}", (images + 1) / 2)
         tell_mark(output, mark_s, train_s=train_s, num_steps=num_steps, draw_s=draw_s, file=file)
 
@@ -56,12 +55,12 @@ def dataset_of(data: LearningData) -> CaptionedImages:
 
 def train_for(params: Params, training: CaptionedImages, seconds: float) -> tuple[SavedModel, int]:
     """Trains as long as fits and returns the averaged weights and the steps behind them."""
-    started_s = time.perf_counter()
+    started_s = clock_s()
     step_s = _seconds_a_step(params, training)
-    left_s = seconds - (time.perf_counter() - started_s)
+    left_s = seconds - (clock_s() - started_s)
     course = _open(params, training, num_steps=max(1, int(SHARE_PLANNED * left_s / step_s)))
     for _ in course.steps():
-        if time.perf_counter() - started_s > seconds:
+        if clock_s() - started_s > seconds:
             break
     return trained_model(course), course.state.step
 
@@ -70,9 +69,9 @@ def _seconds_a_step(params: Params, training: CaptionedImages) -> float:
     steps = _open(params, training, num_steps=NUM_TRIED).steps()
     for _ in range(NUM_WARMUP):
         next(steps)
-    started_s = time.perf_counter()
+    started_s = clock_s()
     num_timed = sum(1 for _ in steps)
-    return (time.perf_counter() - started_s) / num_timed
+    return (clock_s() - started_s) / num_timed
 
 
 def _open(params: Params, training: CaptionedImages, *, num_steps: int) -> Course:

@@ -3,11 +3,13 @@ parameters.
 
     python -m benchmarks.learning --marks 2 5 10 30
     python -m benchmarks.learning --systems minimagen --marks 60
+    python -m benchmarks.learning --threads 1 --marks 4 10 20 60 --systems ours
     python -m benchmarks.learning --table
 
 Every system gets the same pictures of 16 px and the same token vectors, and draws the same held-out captions at each
-mark (minutes of training; drawing is not on that clock). One scorer reads all pictures. Results are lines of a file and
-peers keep what they learned at each mark, so the command can be stopped and goes on where it was.
+mark. Marks are minutes of training by the process's own clock (CPU seconds a thread: drawing is not on it, nor other
+work of the machine, so systems may run beside each other). One scorer reads all pictures. Results are lines of a file
+and peers keep what they learned at each mark, so the command can be stopped and goes on where it was.
 """
 
 import argparse

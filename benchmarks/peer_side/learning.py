@@ -1,7 +1,8 @@
 """Training by the clock: the same pictures and captions for every system, drawn captions at each mark.
 
-The clock of training stands while pictures are drawn. What a system has learned is kept at each mark, so that hours can
-be had in pieces. Knows neither peer; needs nothing but numpy and torch.
+The clock counts what the process had of its processors, so that other work beside it takes nothing from a system; that
+of training stands while pictures are drawn. What a system has learned is kept at each mark, so that hours can be had in
+pieces. Knows neither peer; needs nothing but numpy and torch.
 """
 
 import json
@@ -25,7 +26,7 @@ class LearningTask:
     folder: str
     """Where the data lie, and where drawn pictures are put."""
     marks_s: tuple[float, ...]
-    """Seconds of training, rising."""
+    """Seconds of training by ``clock_s``, rising."""
     num_threads: int
     kept_folder: str
     """Where a system keeps what it has learned."""
@@ -68,6 +69,11 @@ class LearningData:
         return torch.from_numpy(self.asked_tokens).float(), torch.from_numpy(self.asked_mask)
 
 
+def clock_s() -> float:
+    """Returns how long this process has had its threads, in seconds: of one thread that never waits, the time."""
+    return time.process_time() / torch.get_num_threads()
+
+
 def read_task(text: str) -> LearningTask:
     """Reads a worker's argument."""
     values = json.loads(text)
@@ -100,15 +106,15 @@ def learn(
     train_s, num_steps = _take_up(kept, learner, generator, task.marks_s[0])
     for mark_s in task.marks_s:
         while train_s < mark_s:
-            started_s = time.perf_counter()
+            started_s = clock_s()
             learner.step(torch.randint(num_pictures, (batch_size,), generator=generator))
-            train_s += time.perf_counter() - started_s
+            train_s += clock_s() - started_s
             num_steps += 1
         progress = {"mark_s": mark_s, "train_s": train_s, "num_steps": num_steps}
         _keep(kept, learner, {**progress, "generator": generator.get_state()})
-        started_s = time.perf_counter()
+        started_s = clock_s()
         images = learner.draw()
-        draw_s = time.perf_counter() - started_s
+        draw_s = clock_s() - started_s
         file = save_drawn(task.folder, f"{name}-{mark_s:g}", images)
         tell_mark(output, mark_s, train_s=train_s, num_steps=num_steps, draw_s=draw_s / len(images), file=file)
 
