@@ -7,7 +7,7 @@ import typer
 
 from flows.arms import compare, run_plainly
 from flows.comparison_page import PAGE_FILE
-from minimagen.cli import tell_errors
+from minimagen.exit_codes import tell_errors
 from minimagen.grid_words import read_grid
 
 

@@ -7,23 +7,15 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from minimagen.errors import (
-    BUSY_CODE,
-    CRASH_LOOP_CODE,
-    DISK_CODE,
-    USER_ERROR_CODE,
-    BusyError,
-    CrashLoopError,
-    UserError,
-    is_of_disk,
-)
+from minimagen.errors import UserError
+from minimagen.exit_codes import tell_errors
 
 if TYPE_CHECKING:
     from minimagen.config import Params
@@ -348,33 +340,6 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("minimagen").setLevel(logging.INFO)
     tell_errors(app)
-
-
-def tell_errors(run: Callable[[], object]) -> None:
-    """Runs something and ends the process with what it told.
-
-    2 for what a user has to change, 75 for a lock, 74 for a disk that refuses, 70 for a step that failed three times.
-    """
-    try:
-        run()
-    except (UserError, BusyError, CrashLoopError, OSError) as error:
-        code = _exit_code(error)
-        if code is None:
-            raise
-        for line in str(error).splitlines():
-            typer.echo(line, err=True)
-        sys.exit(code)
-
-
-def _exit_code(error: Exception) -> int | None:
-    """Returns the exit code for what is told in a line; None for a defect, which is told with its traceback."""
-    if isinstance(error, UserError):
-        return USER_ERROR_CODE
-    if isinstance(error, BusyError):
-        return BUSY_CODE
-    if isinstance(error, CrashLoopError):
-        return CRASH_LOOP_CODE
-    return DISK_CODE if is_of_disk(error) else None
 
 
 def _begin(stage: str, name: str | None = None) -> None:

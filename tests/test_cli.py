@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minimagen.cli import tell_errors
 from minimagen.errors import CrashLoopError, MissingFileError, UserError
+from minimagen.exit_codes import tell_errors
 from minimagen.experiments import DEMO, apply_experiment
 from minimagen.stages.run_lock import run_lock
 from minimagen.tracking.lock import LockedError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from minimagen.cli import tell_errors
+from minimagen.exit_codes import tell_errors
 from minimagen.stages import train
 from minimagen.stages.train import run_train
 from minimagen.stages.training_session import Session

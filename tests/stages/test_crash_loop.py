@@ -75,7 +75,7 @@ def test_success_forgets(path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from minimagen.cli import tell_errors
+from minimagen.exit_codes import tell_errors
 from minimagen.stages.crash_loop import attempt
 
 def run():

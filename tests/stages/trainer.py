@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from minimagen.cli import tell_errors
 from minimagen.datasets.captioned import Batch
+from minimagen.exit_codes import tell_errors
 from minimagen.stages import train
 from minimagen.stages.dvc_parent import end_with_dvc
 from minimagen.stages.train import run_train
