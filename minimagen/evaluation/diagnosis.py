@@ -6,14 +6,13 @@ Knows the numbers of an evaluation, no picture and no training. Says nothing whe
 from collections.abc import Mapping, Sequence
 
 from minimagen.evaluation.results import Results
+from minimagen.few_pictures import are_few
 
 MAX_LOSS_GAP = 2.0
 """Held-out over seen loss from which on a training counts as learning by heart."""
 MIN_RIGHT = 0.25
 """Share of captions below which pictures count as not following them."""
 MAX_COPIED = 0.1
-FEW_PICTURES = 100
-"""Whoever trains on fewer pictures wants them learnt by heart."""
 
 
 def diagnose(
@@ -77,7 +76,7 @@ def _enlarging(results: Results) -> list[str]:
 
 
 def _copying(results: Results, num_training_pictures: int, loss_gaps: Mapping[str, float]) -> list[str]:
-    if num_training_pictures < FEW_PICTURES:
+    if are_few(num_training_pictures):
         return []
     copies, reasons = results.copying.copies, list[str]()
     usual = results.copying.num_held_out_copies / copies.num_total

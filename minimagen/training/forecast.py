@@ -12,13 +12,12 @@ from statistics import median
 import torch
 
 from minimagen.config import UNetSection
+from minimagen.few_pictures import are_few
 
 SHORT = 0.5
 """A training that sees less than this share of what the nearest one on record needed is short."""
 LONG = 10
 """One on few pictures that sees more than so many times what was needed is long."""
-FEW_PICTURES = 100
-"""Fewer are learnt by heart, which takes another length than captions that compose."""
 FORWARD_AND_BACKWARD = 3
 SHARE_OF_MATRIX_RATE = 0.7
 """What trainings reach of the rate of a large matrix product (docs/experiments.md: 0.64 to 0.88 on a CPU)."""
@@ -81,7 +80,7 @@ class Forecast:
     @property
     def is_long(self) -> bool:
         """Whether it sees its few pictures far more often than it takes to learn them by heart."""
-        return _are_few(self.num_pictures) and self.num_seen > LONG * self.num_needed
+        return self.num_pictures is not None and are_few(self.num_pictures) and self.num_seen > LONG * self.num_needed
 
     def __str__(self) -> str:
         known, each = self.nearest, ""
@@ -107,11 +106,12 @@ def forecast(
         sizes = abs(math.log2(known.image_size / section.image_size))
         return sizes + 0.25 * abs(math.log2(known.num_parameters / num_parameters))
 
-    on_record = KNOWN_BY_HEART if _are_few(num_pictures) else KNOWN
+    is_by_heart = num_pictures is not None and are_few(num_pictures)
+    on_record = KNOWN_BY_HEART if is_by_heart else KNOWN
     alike = [known for known in on_record if (known.low_res_size is None) == (section.low_res_size is None)]
     nearest, training = min(alike, key=distance), section.training
     needed = nearest.num_seen
-    if num_pictures is not None and _are_few(num_pictures):
+    if num_pictures is not None and is_by_heart:
         needed = math.ceil(needed * max(1.0, num_pictures / nearest.num_pictures))
     if training.num_steps is None and num_pictures is not None:
         enough = f"num_epochs: {math.ceil(needed / num_pictures)}"
@@ -138,10 +138,6 @@ def clock(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def _are_few(num_pictures: int | None) -> bool:
-    return num_pictures is not None and num_pictures < FEW_PICTURES
 
 
 def _matrix_rate(device: torch.device) -> float:
