@@ -14,6 +14,8 @@ REFERENCE = "reference"
 RECIPE = {"diffusion__log_snr_shift": 0.0, "diffusion__cond_drop_prob": 0.1}
 """Of the base where an arm does not say otherwise: the demo's before these ablations, and it allows guidance."""
 GUIDANCE = {"guidance_scale": 1.5}
+NOISED = {"aug_level": 0.05}
+"""How the super-resolution U-Net draws where an arm does not say otherwise: the demo's before these ablations too."""
 SUPER_PX = 32
 """The super-resolution arms enlarge to this, a quarter of the work of the demo's 64 px."""
 BASE, SUPER = "base", "super"
@@ -50,7 +52,7 @@ class Arm:
         """Returns how it draws, and the base before it."""
         is_base = self.unet == BASE
         base_sampling = GUIDANCE | dict(self.sampling if is_base else self.base_sampling)
-        changes = {BASE: base_sampling} if is_base else {BASE: base_sampling, SUPER: self.sampling}
+        changes = {BASE: base_sampling} if is_base else {BASE: base_sampling, SUPER: NOISED | dict(self.sampling)}
         return {
             unet: SamplingConfig.model_validate(params.sampling[unet].model_dump() | dict(own))
             for unet, own in changes.items()
