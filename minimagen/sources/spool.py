@@ -162,9 +162,9 @@ def notes_path(path: Path) -> Path:
 
 
 def remove_spool(path: Path) -> None:
-    """Deletes a spool and the notes beside it."""
-    path.unlink(missing_ok=True)
+    """Deletes a spool, its notes first: killed in between, the spool is found again, notes alone would not be."""
     notes_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _next_record(stream: BinaryIO, num_left: int) -> bytes | None:
