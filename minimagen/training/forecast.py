@@ -80,7 +80,7 @@ class Forecast:
     @property
     def is_long(self) -> bool:
         """Whether it sees its few pictures far more often than it takes to learn them by heart."""
-        return self.num_pictures is not None and are_few(self.num_pictures) and self.num_seen > LONG * self.num_needed
+        return are_few(self.num_pictures) and self.num_seen > LONG * self.num_needed
 
     def __str__(self) -> str:
         known, each = self.nearest, ""
@@ -106,12 +106,11 @@ def forecast(
         sizes = abs(math.log2(known.image_size / section.image_size))
         return sizes + 0.25 * abs(math.log2(known.num_parameters / num_parameters))
 
-    is_by_heart = num_pictures is not None and are_few(num_pictures)
-    on_record = KNOWN_BY_HEART if is_by_heart else KNOWN
+    on_record = KNOWN_BY_HEART if are_few(num_pictures) else KNOWN
     alike = [known for known in on_record if (known.low_res_size is None) == (section.low_res_size is None)]
     nearest, training = min(alike, key=distance), section.training
     needed = nearest.num_seen
-    if num_pictures is not None and is_by_heart:
+    if num_pictures is not None and are_few(num_pictures):
         needed = math.ceil(needed * max(1.0, num_pictures / nearest.num_pictures))
     if training.num_steps is None and num_pictures is not None:
         enough = f"num_epochs: {math.ceil(needed / num_pictures)}"
