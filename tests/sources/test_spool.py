@@ -147,3 +147,18 @@ def test_a_removed_spool_leaves_nothing(path: Path) -> None:
 
     assert not list(path.parent.iterdir())
     remove_spool(path)
+
+
+def test_a_spool_whose_removal_was_cut_short_is_still_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(path)
+    unlink = Path.unlink
+
+    def unlink_and_die(self: Path, missing_ok: bool = False) -> None:
+        unlink(self, missing_ok=missing_ok)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", unlink_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        remove_spool(path)
+
+    assert path.exists()
